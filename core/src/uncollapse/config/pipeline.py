@@ -1,0 +1,126 @@
+"""The pipeline: everything about a run, as data."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, field_validator, model_validator
+
+from ..training.optimizers import AdamConfig
+from .component import (
+    DataConfig,
+    DecoderConfig,
+    EncoderConfig,
+    EstimatorConfig,
+    Installed,
+    LearningRateConfig,
+    ObjectiveConfig,
+    ObserverConfig,
+    OptimizerConfig,
+    PosteriorConfig,
+    PriorConfig,
+    ProbeConfig,
+    RegularizerConfig,
+    ScheduleConfig,
+)
+
+__all__ = ["EarlyStoppingConfig", "EvaluationConfig", "ModelConfig", "PipelineConfig", "TrainingConfig", "schedules_in"]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False)
+
+
+class ModelConfig(_Section):
+    """The four parts of the model."""
+
+    encoder: Annotated[EncoderConfig, Installed("encoder")]
+    posterior: Annotated[PosteriorConfig, Installed("posterior")]
+    prior: Annotated[PriorConfig, Installed("prior")] = Field(default="standard_normal")
+    decoder: Annotated[DecoderConfig, Installed("decoder")]
+
+
+class EarlyStoppingConfig(_Section):
+    """Stop when the validation loss, at every schedule's final value, has not improved for a while."""
+
+    patience: PositiveInt = Field(description="validations without improvement before the run stops")
+    min_delta: float = Field(0.0, ge=0, description="smallest improvement that counts, nats")
+
+
+class TrainingConfig(_Section):
+    """How the model is trained."""
+
+    epochs: PositiveInt = 30
+    optimizer: Annotated[OptimizerConfig, Installed("optimizer")] = AdamConfig()
+    learning_rate: Annotated[LearningRateConfig, Installed("learning_rate")] | None = Field(
+        None, description="factor on the optimizer's rate over the run; null for constant"
+    )
+    gradient_clip: PositiveFloat | None = Field(None, description="largest global gradient norm; null for none")
+    polyak: float | None = Field(None, gt=0, lt=1, description="decay of the averaged weights used for evaluation")
+    early_stopping: EarlyStoppingConfig | None = None
+    observers: tuple[Annotated[ObserverConfig, Installed("observer")], ...] = ()
+    precision: Literal["fp32", "bf16"] = "fp32"
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    compile: bool = Field(False, description="torch.compile the training step")
+    initialize_examples: PositiveInt = Field(256, description="examples for data-dependent initialization")
+    validate_every: PositiveInt = Field(1, description="epochs between validations")
+    checkpoint_every_epochs: PositiveInt = 1
+    checkpoint_every_steps: PositiveInt | None = Field(None, description="additional checkpoints inside an epoch")
+    log_every: PositiveInt = Field(50, description="steps between rows of metrics.jsonl and TensorBoard events")
+
+
+class EvaluationConfig(_Section):
+    """What is measured once the model is trained."""
+
+    split: Literal["train", "validation", "test"] = "test"
+    batch_size: PositiveInt = 256
+    examples: PositiveInt | None = Field(None, description="use only the first examples of the split; null for all")
+    estimators: tuple[Annotated[EstimatorConfig, Installed("estimator")], ...] = ()
+    probes: tuple[Annotated[ProbeConfig, Installed("probe")], ...] = ()
+    code_samples: int = Field(0, ge=0, description="posterior samples averaged into a code for probes; 0: the mean")
+
+
+class PipelineConfig(_Section):
+    """A whole run: data, model, objective, regularizers, training and evaluation."""
+
+    name: str = Field(description="names the run directory")
+    seed: int = Field(0, ge=0, lt=2**31)
+    data: Annotated[DataConfig, Installed("data")]
+    model: ModelConfig
+    objective: Annotated[ObjectiveConfig, Installed("objective")] = Field(default="elbo")
+    regularizers: tuple[Annotated[RegularizerConfig, Installed("regularizer")], ...] = ()
+    training: TrainingConfig = TrainingConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
+
+    @field_validator("name")
+    @classmethod
+    def _plain_name(cls, name: str) -> str:
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", name):
+            raise ValueError(f"a name has letters, digits, '.', '_' and '-' only and starts with one, found {name!r}")
+        return name
+
+    @model_validator(mode="after")
+    def _schedules_fit(self) -> PipelineConfig:
+        for place, schedule in schedules_in(self):
+            if schedule.epochs() > self.training.epochs:
+                raise ValueError(
+                    f"{place}: the schedule reaches its end after {schedule.epochs():g} epochs, but training.epochs is "
+                    f"{self.training.epochs}, so the final value is never used; shorten the schedule or train longer"
+                )
+        return self
+
+
+def schedules_in(config: BaseModel, place: str = "") -> list[tuple[str, ScheduleConfig]]:
+    """Return every schedule inside ``config`` with its path, ``objective.rate_weight`` say."""
+    found: list[tuple[str, ScheduleConfig]] = []
+    for name in type(config).model_fields:
+        value = getattr(config, name)
+        path = f"{place}.{name}" if place else name
+        items = [(f"{path}.{i}", v) for i, v in enumerate(value)] if isinstance(value, tuple) else [(path, value)]
+        for where, item in items:
+            if isinstance(item, ScheduleConfig):
+                found.append((where, item))
+            elif isinstance(item, BaseModel):
+                found.extend(schedules_in(item, where))
+    return found

@@ -1,0 +1,65 @@
+"""Fully connected decoder."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Annotated, Literal
+
+from pydantic import Field, PositiveInt
+from torch import Tensor, nn
+from torch.distributions import Distribution
+
+from ..config.component import BuildContext, DecoderConfig, Installed, LikelihoodConfig
+from ..encoders.mlp import Activation, mlp
+from ..likelihoods import BernoulliLikelihoodConfig
+
+__all__ = ["MLPDecoder", "MLPDecoderConfig"]
+
+
+class MLPDecoder(nn.Module):
+    """Fully connected layers from the latent to every value: Kingma and Welling (2014), appendix C,
+    https://arxiv.org/abs/1312.6114.
+
+    Args:
+        latent_shape: Shape ``D`` of one latent.
+        event_shape: Shape ``X = (C, *rest)`` of the data.
+        likelihood: Turns ``[..., outputs_per_value * C, *rest]`` into ``p(x|z)``.
+        hidden: Widths of the hidden layers.
+        activation: After every hidden layer.
+    """  # noqa: D205
+
+    def __init__(
+        self,
+        latent_shape: tuple[int, ...],
+        event_shape: tuple[int, ...],
+        likelihood: nn.Module,
+        hidden: Sequence[int],
+        activation: Activation = "relu",
+    ) -> None:
+        super().__init__()
+        self.likelihood = likelihood
+        self.latent_dims = len(latent_shape)
+        per_value: int = likelihood.outputs_per_value  # type: ignore[assignment]
+        self.output_shape = (per_value * event_shape[0], *event_shape[1:])
+        self.net = mlp([math.prod(latent_shape), *hidden, math.prod(self.output_shape)], activation, last=False)
+
+    def forward(self, z: Tensor) -> Distribution:
+        """Return ``p(x|z)``, batch ``[...]``, event ``X``, for ``z [..., *D]``."""
+        outputs = self.net(z.flatten(-self.latent_dims))
+        distribution: Distribution = self.likelihood(outputs.unflatten(-1, self.output_shape))
+        return distribution
+
+
+class MLPDecoderConfig(DecoderConfig):
+    """Fully connected layers: Kingma and Welling (2014), appendix C, https://arxiv.org/abs/1312.6114."""
+
+    type: Literal["mlp"] = "mlp"
+    hidden: tuple[PositiveInt, ...] = Field((256, 256), description="widths of the hidden layers")
+    activation: Activation = "relu"
+    likelihood: Annotated[LikelihoodConfig, Installed("likelihood")] = BernoulliLikelihoodConfig()
+
+    def build(self, context: BuildContext) -> MLPDecoder:
+        """Return the decoder."""
+        likelihood = self.likelihood.build(context)
+        return MLPDecoder(context.latent_shape, context.data.event_shape, likelihood, self.hidden, self.activation)

@@ -1,0 +1,32 @@
+"""Sampling with the log density at hand, and analytic divergences where they exist."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Size, Tensor
+from torch.distributions import Distribution, kl_divergence
+
+__all__ = ["analytic_kl", "rsample_and_log_prob"]
+
+
+def rsample_and_log_prob(q: Distribution, sample_shape: Any = Size()) -> tuple[Tensor, Tensor]:
+    """Return reparameterized samples ``[*sample_shape, *batch, *D]`` of ``q`` with their log density in nats.
+
+    Flows evaluate the density of their own samples on the way out, which spares the inversion of an autoregressive
+    transform; a distribution that can do so defines ``rsample_and_log_prob`` itself.
+    """
+    own = getattr(q, "rsample_and_log_prob", None)
+    if own is not None:
+        z, log_q = own(sample_shape)
+        return z, log_q
+    z = q.rsample(sample_shape)
+    return z, q.log_prob(z)
+
+
+def analytic_kl(q: Distribution, p: Distribution) -> Tensor | None:
+    """Return ``KL(q || p)`` in nats, ``[*batch]``, or None when ``torch.distributions.kl`` does not know the pair."""
+    try:
+        return kl_divergence(q, p)
+    except NotImplementedError:
+        return None

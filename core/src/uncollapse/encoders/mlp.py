@@ -1,0 +1,68 @@
+"""Fully connected encoder."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Literal
+
+from pydantic import Field, PositiveInt
+from torch import Tensor, nn
+
+from ..config.component import BuildContext, EncoderConfig
+
+__all__ = ["ACTIVATIONS", "Activation", "MLPEncoder", "MLPEncoderConfig", "mlp"]
+
+Activation = Literal["relu", "elu", "leaky_relu", "tanh", "silu", "gelu"]
+
+ACTIVATIONS: dict[str, type[nn.Module]] = {
+    "relu": nn.ReLU,
+    "elu": nn.ELU,
+    "leaky_relu": nn.LeakyReLU,
+    "tanh": nn.Tanh,
+    "silu": nn.SiLU,
+    "gelu": nn.GELU,
+}
+
+
+def mlp(sizes: Sequence[int], activation: Activation, *, last: bool) -> nn.Sequential:
+    """Return linear layers through ``sizes`` with activations between them, and after the last one if ``last``."""
+    layers: list[nn.Module] = []
+    for i, (n_in, n_out) in enumerate(zip(sizes[:-1], sizes[1:], strict=True)):
+        layers.append(nn.Linear(n_in, n_out))
+        if last or i < len(sizes) - 2:
+            layers.append(ACTIVATIONS[activation]())
+    return nn.Sequential(*layers)
+
+
+class MLPEncoder(nn.Module):
+    """Fully connected layers on the flattened data: Kingma and Welling (2014), appendix C,
+    https://arxiv.org/abs/1312.6114.
+
+    Args:
+        event_shape: Shape ``X`` of the data.
+        hidden: Widths of the layers; the last is the feature width ``H``.
+        activation: After every layer.
+    """  # noqa: D205
+
+    def __init__(self, event_shape: tuple[int, ...], hidden: Sequence[int], activation: Activation = "relu") -> None:
+        super().__init__()
+        self.net = mlp([math.prod(event_shape), *hidden], activation, last=True)
+        self.feature_shape: tuple[int, ...] = (hidden[-1],)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return features ``[B, H]`` of ``x [B, *X]``."""
+        features: Tensor = self.net(x.flatten(1))
+        return features
+
+
+class MLPEncoderConfig(EncoderConfig):
+    """Fully connected layers: Kingma and Welling (2014), appendix C, https://arxiv.org/abs/1312.6114."""
+
+    type: Literal["mlp"] = "mlp"
+    hidden: tuple[PositiveInt, ...] = Field((256, 256), min_length=1, description="widths of the layers")
+    activation: Activation = "relu"
+
+    def build(self, context: BuildContext) -> MLPEncoder:
+        """Return the encoder."""
+        return MLPEncoder(context.data.event_shape, self.hidden, self.activation)

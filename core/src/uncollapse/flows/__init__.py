@@ -1,0 +1,1 @@
+"""Flows on zuko's lazy transforms."""

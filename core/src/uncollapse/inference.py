@@ -1,0 +1,153 @@
+"""The record of one pass through the model: what objectives fill in and regularizers read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.distributions import Distribution
+
+from .distributions import DiagonalNormal, analytic_kl, gaussian_base
+from .errors import ConfigError
+from .protocols import Progress
+
+__all__ = ["Gathered", "Inference", "RateMode"]
+
+RateMode = Literal["auto", "analytic", "monte_carlo"]
+
+
+@dataclass(frozen=True)
+class Gathered:
+    """The part of an inference that pairs of examples are made of, over the global batch.
+
+    Args:
+        base: The diagonal Gaussian under the posterior, batch ``[B_global]``; None where the posterior has none.
+        z: Samples ``[S, B_global, *D]``.
+    """
+
+    base: DiagonalNormal | None
+    z: Tensor
+
+
+@dataclass(frozen=True)
+class Inference:
+    """One pass: data, features, posterior, samples, prior and likelihood, with their log densities.
+
+    Log densities are computed when first read, so an objective with an analytic rate pays for no density of samples.
+
+    Args:
+        x: Data ``[B, *X]``.
+        h: Features ``[B, *H]``.
+        q: Posterior ``q(z|x)``, batch ``[B]``, event ``D``.
+        z: Reparameterized samples ``[S, B, *D]``.
+        p_z: Prior, batch ``[]``, event ``D``.
+        p_x: Likelihood ``p(x|z)``, batch ``[S, B]``, event ``X``.
+        progress: Where the run stands.
+        known_log_q: ``log q(z|x)`` ``[S, B]`` where drawing the samples gave it for free.
+    """
+
+    x: Tensor
+    h: Tensor
+    q: Distribution
+    z: Tensor
+    p_z: Distribution
+    p_x: Distribution
+    progress: Progress = field(default_factory=Progress)
+    known_log_q: Tensor | None = None
+
+    @cached_property
+    def base(self) -> DiagonalNormal | None:
+        """The diagonal Gaussian under the posterior, ``mean`` and ``logvar`` ``[B, *D]``; None where there is none."""
+        return gaussian_base(self.q)
+
+    @cached_property
+    def log_q(self) -> Tensor:
+        """``log q(z|x)`` of the samples, nats, ``[S, B]``."""
+        return self.q.log_prob(self.z) if self.known_log_q is None else self.known_log_q
+
+    @cached_property
+    def log_p_z(self) -> Tensor:
+        """``log p(z)`` of the samples, nats, ``[S, B]``."""
+        return self.p_z.log_prob(self.z)
+
+    @cached_property
+    def log_p_x(self) -> Tensor:
+        """``log p(x|z)``, nats, ``[S, B]``."""
+        return self.p_x.log_prob(self.x)
+
+    @cached_property
+    def distortion(self) -> Tensor:
+        """``-E_q log p(x|z)`` estimated from the samples, nats, ``[B]``."""
+        return -self.log_p_x.mean(0)
+
+    @cached_property
+    def _analytic_rate(self) -> Tensor | None:
+        return analytic_kl(self.q, self.p_z)
+
+    def rate(self, mode: RateMode = "auto") -> Tensor:
+        """Return ``KL(q(z|x) || p(z))`` in nats, ``[B]``.
+
+        Args:
+            mode: ``analytic``, ``monte_carlo`` (from the samples at hand; may be negative for one of them), or
+                ``auto``: analytic where ``torch.distributions.kl`` knows the pair, else Monte Carlo.
+
+        Raises:
+            ConfigError: ``analytic`` was asked for and the pair has no known divergence.
+        """
+        if mode != "monte_carlo":
+            analytic = self._analytic_rate
+            if analytic is not None:
+                return analytic
+            if mode == "analytic":
+                raise ConfigError(
+                    f"rate: 'analytic' was asked for, but KL({type(self.q).__name__} || {type(self.p_z).__name__}) "
+                    "has no known closed form; use 'auto' or 'monte_carlo'"
+                )
+        return (self.log_q - self.log_p_z).mean(0)
+
+    def gathered(self) -> Gathered:
+        """Return moments and samples of the global batch.
+
+        With one process these are the local ones. With several they are collected with gradients: when every process
+        computes the same penalty of the global batch and the gradients are averaged (as data parallelism does), the
+        result is the gradient that one process would have computed.
+        """
+        world = torch.distributed.get_world_size() if _distributed() else 1
+        if world == 1:
+            return Gathered(self.base, self.z)
+        base = self.base
+        gathered_base = None
+        if base is not None:
+            event_dim = len(base.event_shape)
+            gathered_base = DiagonalNormal(_all_gather(base.mean, 0), _all_gather(base.logvar, 0), event_dim)
+        return Gathered(gathered_base, _all_gather(self.z, 1))
+
+
+def _distributed() -> bool:
+    return torch.distributed.is_available() and torch.distributed.is_initialized()
+
+
+class _AllGather(torch.autograd.Function):
+    """Concatenate equal shares of all processes; the gradient of a share is the sum over processes."""
+
+    @staticmethod
+    def forward(ctx: torch.autograd.function.FunctionCtx, t: Tensor, dim: int) -> Tensor:
+        ctx.dim = dim  # type: ignore[attr-defined]
+        shares = [torch.empty_like(t) for _ in range(torch.distributed.get_world_size())]
+        torch.distributed.all_gather(shares, t.contiguous())
+        return torch.cat(shares, dim)
+
+    @staticmethod
+    def backward(ctx: torch.autograd.function.FunctionCtx, grad: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+        grad = grad.contiguous()
+        torch.distributed.all_reduce(grad)
+        rank, world, dim = torch.distributed.get_rank(), torch.distributed.get_world_size(), ctx.dim  # type: ignore[attr-defined]
+        return grad.chunk(world, dim)[rank].contiguous(), None
+
+
+def _all_gather(t: Tensor, dim: int) -> Tensor:
+    gathered: Tensor = _AllGather.apply(t.contiguous(), dim)  # type: ignore[no-untyped-call]
+    return gathered

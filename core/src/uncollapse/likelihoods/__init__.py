@@ -1,0 +1,23 @@
+"""Likelihoods: a decoder's raw outputs to ``p(x|z)``."""
+
+from .likelihoods import (
+    BernoulliLikelihood,
+    BernoulliLikelihoodConfig,
+    BernoulliPixels,
+    CategoricalLikelihood,
+    CategoricalLikelihoodConfig,
+    CategoricalPixels,
+    GaussianLikelihood,
+    GaussianLikelihoodConfig,
+)
+
+__all__ = [
+    "COMPONENTS",
+    "BernoulliLikelihood",
+    "BernoulliPixels",
+    "CategoricalLikelihood",
+    "CategoricalPixels",
+    "GaussianLikelihood",
+]
+
+COMPONENTS = (BernoulliLikelihoodConfig, GaussianLikelihoodConfig, CategoricalLikelihoodConfig)

@@ -1,0 +1,29 @@
+"""The whole plugin API: one hook, and the version that a plugin states."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+import pluggy
+
+if TYPE_CHECKING:
+    from ..config import ComponentConfig
+
+__all__ = ["API_VERSION", "PROJECT", "Specification", "hookimpl", "hookspec"]
+
+PROJECT = "uncollapse"
+
+API_VERSION = 1
+"""Version of the plugin API. A plugin module states the one it was written for as ``uncollapse_api_version``."""
+
+hookspec = pluggy.HookspecMarker(PROJECT)
+hookimpl = pluggy.HookimplMarker(PROJECT)
+
+
+class Specification:
+    """What a plugin may implement."""
+
+    @hookspec
+    def uncollapse_components(self) -> Iterable[type[ComponentConfig]]:  # type: ignore[empty-body]
+        """Return the config classes of the components that the plugin brings."""

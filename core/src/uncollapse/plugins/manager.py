@@ -1,0 +1,206 @@
+"""Discovery by metadata, validation at registration, and isolation: a broken plugin takes nothing else down."""
+
+from __future__ import annotations
+
+import inspect
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points, version
+from types import ModuleType
+from typing import Any, Literal, get_args, get_origin
+
+import pluggy
+
+from ..config.component import KINDS, ComponentConfig
+from ..errors import PluginError, did_you_mean
+from .hooks import API_VERSION, PROJECT, Specification
+
+__all__ = ["PluginInfo", "Registry", "load_registry", "registry"]
+
+DISABLE = "UNCOLLAPSE_DISABLE_PLUGINS"
+"""Environment variable: ``all``, or names of plugins to leave out, separated by commas."""
+
+
+@dataclass
+class PluginInfo:
+    """One plugin: its entry point's name, its distribution, what it brought, and why it did not load.
+
+    Args:
+        name: Name of the entry point; prefix of its component types. ``core`` for the core's own parts.
+        distribution: Distribution that brought it.
+        version: The distribution's version.
+        components: ``(kind, type)`` of every component registered.
+        error: Reason why the plugin is broken, or None.
+        disabled: Whether an environment variable switched it off.
+    """
+
+    name: str
+    distribution: str
+    version: str
+    components: list[tuple[str, str]] = field(default_factory=list)
+    error: str | None = None
+    disabled: bool = False
+
+
+class Registry:
+    """The installed components by kind and type, and the plugins that brought them."""
+
+    def __init__(self) -> None:
+        self.plugins: list[PluginInfo] = []
+        self._components: dict[str, dict[str, type[ComponentConfig]]] = {kind: {} for kind in KINDS}
+        self._manager = pluggy.PluginManager(PROJECT)
+        self._manager.add_hookspecs(Specification)
+
+    def names(self, kind: str) -> list[str]:
+        """Return the type names of one kind, the core's first."""
+        return sorted(self._components[kind], key=lambda n: ("." in n, n))
+
+    def find(self, kind: str, name: str) -> type[ComponentConfig] | None:
+        """Return the config class of a component, or None."""
+        return self._components[kind].get(name)
+
+    def components(self, kind: str | None = None) -> list[type[ComponentConfig]]:
+        """Return the config classes of one kind, or of all."""
+        kinds = [kind] if kind else list(KINDS)
+        return [self._components[k][n] for k in kinds for n in self.names(k)]
+
+    def get(self, name: str) -> type[ComponentConfig]:
+        """Return the component of any kind with this type name, or ``kind:name`` where two kinds share a name.
+
+        Raises:
+            PluginError: No component has the name, or several kinds do.
+        """
+        wanted_kind, _, bare = name.rpartition(":")
+        found = [c for c in self.components() if c.type_name() == bare and wanted_kind in ("", c.kind)]
+        if len(found) == 1:
+            return found[0]
+        if found:
+            choices = ", ".join(f"{c.kind}:{bare}" for c in found)
+            raise PluginError(f"several kinds of component are named {bare!r}; say which: {choices}")
+        known = [c.type_name() for c in self.components()]
+        raise PluginError(
+            f"no installed component is named {name!r}{did_you_mean(bare, known)}{self.broken_hint(bare)}; "
+            "`uncollapse plugins` lists all"
+        )
+
+    def broken_hint(self, name: str) -> str:
+        """Return why the plugin that ``name`` belongs to did not load, or the empty string."""
+        prefix = name.partition(".")[0]
+        for plugin in self.plugins:
+            if plugin.name == prefix and plugin.error:
+                return f" (plugin {prefix!r} is broken: {plugin.error})"
+            if plugin.name == prefix and plugin.disabled:
+                return f" (plugin {prefix!r} is switched off by {DISABLE})"
+        return ""
+
+    def register(self, module: ModuleType | object, info: PluginInfo) -> None:
+        """Register a plugin's components, all or none.
+
+        Raises:
+            PluginError: The plugin states another API version, has no hook, or declares an invalid component.
+        """
+        stated = getattr(module, "uncollapse_api_version", None)
+        if stated != API_VERSION:
+            raise PluginError(
+                f"it targets plugin API {stated!r}, this uncollapse offers {API_VERSION}; "
+                f"the module must set uncollapse_api_version = {API_VERSION}"
+            )
+        declared = self._declared(module, info.name)
+        for config in declared:
+            self._check(config, info)
+        for config in declared:
+            name = config.type_name()
+            self._components[config.kind][name] = config
+            info.components.append((config.kind, name))
+
+    def _declared(self, module: object, name: str) -> list[type[ComponentConfig]]:
+        misspelt = [n for n in vars(module) if n.startswith("uncollapse_") and hasattr(vars(module)[n], f"{PROJECT}_impl")]
+        hook = "uncollapse_components"
+        wrong = [n for n in misspelt if n != hook]
+        if wrong:
+            raise PluginError(f"it implements the unknown hook {wrong[0]!r}{did_you_mean(wrong[0], [hook])}")
+        try:
+            self._manager.register(module, name)
+        except (pluggy.PluginValidationError, ValueError) as error:
+            raise PluginError(str(error)) from error
+        caller = self._manager.subset_hook_caller(hook, [p for p in self._manager.get_plugins() if p is not module])
+        results = caller()
+        if not results:
+            raise PluginError(
+                f"it implements no hook; expected a function {hook}() marked with uncollapse.plugins.hookimpl"
+            )
+        result = results[0]
+        if not isinstance(result, Iterable):
+            raise PluginError(f"{hook}() must return config classes, found {type(result).__name__}")
+        return list(result)
+
+    def _check(self, config: Any, info: PluginInfo) -> None:
+        who = getattr(config, "__qualname__", repr(config))
+        if not (inspect.isclass(config) and issubclass(config, ComponentConfig)):
+            raise PluginError(f"{who}: expected a subclass of uncollapse.config.ComponentConfig, found {config!r}")
+        if config.kind not in KINDS or not issubclass(config, KINDS[config.kind]):
+            kinds = ", ".join(c.__name__ for c in KINDS.values())
+            raise PluginError(f"{who}: expected a subclass of one of {kinds}; found kind {config.kind!r}")
+        annotation = config.model_fields["type"].annotation
+        name = config.model_fields["type"].default
+        if get_origin(annotation) is not Literal or get_args(annotation) != (name,):
+            raise PluginError(
+                f'{who}.type: expected `type: Literal["name"] = "name"`, found annotation {annotation!r} '
+                f"with default {name!r}"
+            )
+        prefix = "" if info.name == "core" else f"{info.name}."
+        if not name.startswith(prefix) or "." in name[len(prefix) :]:
+            raise PluginError(f"{who}.type: expected {prefix + 'name'!r} (the plugin's name first), found {name!r}")
+        missing = sorted(getattr(config, "__abstractmethods__", ()))
+        missing += [m for m in ("build", "epochs", "latent_shape") if getattr(getattr(config, m, None), "__isabstractmethod__", False)]
+        if missing:
+            base = KINDS[config.kind]
+            signature = inspect.signature(base.build) if hasattr(base, "build") else ""
+            raise PluginError(f"{who}: {', '.join(sorted(set(missing)))} is not implemented; expected build{signature}")
+        if not (config.__doc__ or "").strip() or config.__doc__ == KINDS[config.kind].__doc__:
+            raise PluginError(f"{who}: expected a docstring that says what it does and where it comes from")
+        if name in self._components[config.kind]:
+            other = self._components[config.kind][name]
+            raise PluginError(f"{who}.type: {config.kind} {name!r} is taken by {other.__module__}.{other.__qualname__}")
+
+
+def load_registry(points: Iterable[EntryPoint] | None = None) -> Registry:
+    """Build a registry of the core's parts and of every plugin found.
+
+    Args:
+        points: Entry points to load; by default those of the group ``uncollapse``.
+    """
+    from . import builtin
+
+    loaded = Registry()
+    core = PluginInfo("core", "uncollapse", version("uncollapse"))
+    loaded.register(builtin, core)
+    loaded.plugins.append(core)
+    switched_off = {n.strip() for n in os.environ.get(DISABLE, "").split(",") if n.strip()}
+    found = entry_points(group=PROJECT) if points is None else points
+    for point in sorted(found, key=lambda p: p.name):
+        dist = point.dist
+        info = PluginInfo(point.name, dist.name if dist else "?", dist.version if dist else "?")
+        loaded.plugins.append(info)
+        if "all" in switched_off or point.name in switched_off:
+            info.disabled = True
+            continue
+        if sum(p.name == point.name for p in loaded.plugins) > 1:
+            info.error = f"another installed distribution already provides a plugin named {point.name!r}"
+            continue
+        try:
+            loaded.register(point.load(), info)
+        except PluginError as error:
+            info.error = str(error)
+        except Exception as error:
+            # A stranger's module may raise anything on import; the rest must go on working.
+            info.error = f"importing {point.value} raised {type(error).__name__}: {error}"
+    return loaded
+
+
+@cache
+def registry() -> Registry:
+    """Return the registry of this process, loaded on first use."""
+    return load_registry()

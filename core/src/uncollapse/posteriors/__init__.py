@@ -1,0 +1,7 @@
+"""Posteriors: features to ``q(z|x)``."""
+
+from .gaussian import GaussianPosterior, GaussianPosteriorConfig
+
+__all__ = ["COMPONENTS", "GaussianPosterior"]
+
+COMPONENTS = (GaussianPosteriorConfig,)

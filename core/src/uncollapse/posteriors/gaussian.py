@@ -1,0 +1,89 @@
+"""The diagonal Gaussian posterior, with moment transforms."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Annotated, Literal
+
+import torch
+from pydantic import Field, PositiveInt
+from torch import Tensor, nn
+
+from ..config.component import BuildContext, Installed, MomentTransformConfig, PosteriorConfig
+from ..distributions import DiagonalNormal
+from ..errors import ShapeError
+from ..protocols import Progress
+
+__all__ = ["GaussianPosterior", "GaussianPosteriorConfig"]
+
+
+class GaussianPosterior(nn.Module):
+    """``q(z|x) = N(mean, diag(exp(logvar)))`` with linear heads: Kingma and Welling (2014), eq. 9,
+    https://arxiv.org/abs/1312.6114.
+
+    Features whose trailing shape already is ``(2C, *rest)`` of a spatial latent ``(C, *rest)`` are split into mean
+    and log-variance without a linear layer, as MAE's colour encoder does.
+
+    Args:
+        feature_shape: Shape ``H`` of the encoder's features.
+        latent_shape: Shape ``D`` of one latent.
+        moments: Transforms applied in order to ``(mean, logvar)``.
+        logvar_range: Hard limits on the log-variance (VampPrior [-6, 2], MAE's colour encoders [-7, 7]), or None.
+
+    Raises:
+        ShapeError: A spatial latent does not match the features.
+    """  # noqa: D205
+
+    def __init__(
+        self,
+        feature_shape: tuple[int, ...],
+        latent_shape: tuple[int, ...],
+        moments: Sequence[nn.Module] = (),
+        logvar_range: tuple[float, float] | None = None,
+    ) -> None:
+        super().__init__()
+        self.latent_shape = tuple(latent_shape)
+        self.moments = nn.ModuleList(moments)
+        self.logvar_range = logvar_range
+        spatial = len(self.latent_shape) > 1
+        if spatial:
+            needed = (2 * self.latent_shape[0], *self.latent_shape[1:])
+            if tuple(feature_shape) != needed:
+                raise ShapeError(
+                    f"model.posterior.latent_dim: a latent of shape {self.latent_shape} needs encoder features of shape "
+                    f"{needed}, found {tuple(feature_shape)}; change the encoder's output or use a flat latent"
+                )
+        self.head = nn.Identity() if spatial else nn.Linear(math.prod(feature_shape), 2 * self.latent_shape[0])
+
+    def forward(self, h: Tensor, progress: Progress | None = None) -> DiagonalNormal:
+        """Return ``q(z|x)``, batch ``[B]``, event ``D``, for features ``h [B, *H]``."""
+        if len(self.latent_shape) == 1:
+            h = h.flatten(1)
+        mean, logvar = self.head(h).chunk(2, dim=1)
+        if mean.dtype in (torch.bfloat16, torch.float16):
+            mean, logvar = mean.float(), logvar.float()
+        if self.logvar_range is not None:
+            logvar = nn.functional.hardtanh(logvar, *self.logvar_range)
+        for transform in self.moments:
+            mean, logvar = transform(mean, logvar, progress)
+        return DiagonalNormal(mean, logvar, event_dim=len(self.latent_shape))
+
+
+class GaussianPosteriorConfig(PosteriorConfig):
+    """A diagonal Gaussian: Kingma and Welling (2014), eq. 9, https://arxiv.org/abs/1312.6114."""
+
+    type: Literal["gaussian"] = "gaussian"
+    latent_dim: PositiveInt | tuple[PositiveInt, ...] = Field(description="latent dimension D, or a shape [C, H, W]")
+    moments: tuple[Annotated[MomentTransformConfig, Installed("moment_transform")], ...] = ()
+    logvar_range: tuple[float, float] | None = Field(None, description="hard limits on the log-variance")
+
+    @property
+    def latent_shape(self) -> tuple[int, ...]:
+        """Shape ``D`` of one latent."""
+        return (self.latent_dim,) if isinstance(self.latent_dim, int) else tuple(self.latent_dim)
+
+    def build(self, context: BuildContext) -> GaussianPosterior:
+        """Return the posterior."""
+        moments = [m.build(context) for m in self.moments]
+        return GaussianPosterior(context.feature_shape, self.latent_shape, moments, self.logvar_range)

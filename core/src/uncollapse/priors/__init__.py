@@ -1,0 +1,7 @@
+"""Priors: ``p(z)``."""
+
+from .standard_normal import StandardNormalPrior, StandardNormalPriorConfig
+
+__all__ = ["COMPONENTS", "StandardNormalPrior"]
+
+COMPONENTS = (StandardNormalPriorConfig,)

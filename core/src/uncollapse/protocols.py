@@ -1,0 +1,351 @@
+"""The protocols that parts speak and the records that they exchange.
+
+Shape vocabulary, used in every docstring: ``S`` posterior samples per example, ``B`` examples of a batch, ``X`` event
+shape of the data, ``D`` latent shape (usually one dimension), ``H`` features of the encoder, ``N`` examples of a set.
+Losses and terms are nats per example: summed over event dimensions, averaged over the batch, never over pixels.
+
+Protocols are structural: any ``nn.Module`` with the right call is a part. A part may also define one of the optional
+methods of :class:`Bindable`, :class:`DataInitialized` and :class:`Adversarial`; who calls them is said there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
+
+import torch
+from torch import Tensor, nn
+from torch.distributions import Distribution
+
+if TYPE_CHECKING:
+    from .inference import Inference
+    from .model import LatentVariableModel
+
+__all__ = [
+    "Adversarial",
+    "Batch",
+    "Bindable",
+    "DataInitialized",
+    "DataSource",
+    "DataSpec",
+    "Decoder",
+    "Encoder",
+    "Estimate",
+    "Estimates",
+    "Estimator",
+    "Loss",
+    "MomentTransform",
+    "Objective",
+    "Observer",
+    "Penalty",
+    "Posterior",
+    "Prior",
+    "Probe",
+    "Progress",
+    "Regularizer",
+    "Sampler",
+    "Schedule",
+    "Scores",
+    "Split",
+    "Support",
+]
+
+Support = Literal["binary", "unit_interval", "bytes", "real", "tokens"]
+
+
+# ------------------------------------------------------------------------------------------------------------ records
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Examples that are processed together.
+
+    Args:
+        x: Data ``[B, *X]``.
+        labels: Class indices ``[B]``, or None.
+        mask: True where a token is real ``[B, T]``, or None where every position counts.
+    """
+
+    x: Tensor
+    labels: Tensor | None = None
+    mask: Tensor | None = None
+
+    def __len__(self) -> int:
+        return int(self.x.shape[0])
+
+    def to(self, device: torch.device | str) -> Batch:
+        """Return the batch on ``device``."""
+        move = lambda t: None if t is None else t.to(device, non_blocking=True)  # noqa: E731
+        return Batch(self.x.to(device, non_blocking=True), move(self.labels), move(self.mask))
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """Where the run stands when a step begins.
+
+    Args:
+        step: Optimizer steps done so far (0 in the first step).
+        steps_per_epoch: Steps of one pass over the training data.
+        total_steps: Steps of the whole run; None where nobody knows.
+        final: True where every schedule is to answer its final value: evaluation and model selection.
+    """
+
+    step: int = 0
+    steps_per_epoch: int = 1
+    total_steps: int | None = None
+    final: bool = False
+
+    @property
+    def epoch(self) -> int:
+        """Whole epochs done so far (0 during the first)."""
+        return self.step // self.steps_per_epoch
+
+    @classmethod
+    def at_end(cls) -> Progress:
+        """Return the progress at which schedules give their final value."""
+        return cls(final=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Penalty:
+    """What a regularizer adds to the loss.
+
+    Args:
+        total: Scalar to add, nats per example; weighted already.
+        terms: Named parts, unweighted, each a scalar or per example ``[B]``; logged as ``<regularizer>/<term>``.
+    """
+
+    total: Tensor
+    terms: Mapping[str, Tensor] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Loss:
+    """What an objective returns.
+
+    Args:
+        total: Scalar to minimise, nats per example.
+        terms: Named terms per example ``[B]`` (or one scalar for the batch), nats; the vocabulary is ``elbo``,
+            ``distortion``, ``rate`` and names of the objective's own.
+        inference: The pass over the data that regularizers read.
+        weights: Current values of schedules, for the log.
+    """
+
+    total: Tensor
+    terms: Mapping[str, Tensor]
+    inference: Inference
+    weights: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """A measured number.
+
+    Args:
+        value: The number.
+        unit: ``"nats"``, ``"bits/dim"``, ``"units"``, ``"accuracy"``, …
+        standard_error: Standard error of ``value``; None where there is none to state (a count, say).
+        count: Examples (or draws) behind the number.
+        per_dimension: The same quantity per latent dimension ``D``, where that makes sense.
+        note: What limits the number: a cap, the number of importance samples.
+    """
+
+    value: float
+    unit: str
+    standard_error: float | None = None
+    count: int | None = None
+    per_dimension: tuple[float, ...] | None = None
+    note: str = ""
+
+
+Estimates = Mapping[str, Estimate]
+Scores = Mapping[str, Estimate]
+
+
+@dataclass(frozen=True, slots=True)
+class DataSpec:
+    """What parts need to know of the data.
+
+    Args:
+        event_shape: Shape ``X`` of one example, ``(1, 28, 28)`` say.
+        support: Where values lie. ``binary`` {0, 1}; ``unit_interval`` [0, 1]; ``bytes`` integers 0..255 as float
+            tensors divided by 255 (on the grid k/255); ``real``; ``tokens`` integers below ``vocabulary_size``.
+        classes: Number of label classes, or None without labels.
+        vocabulary_size: For tokens.
+    """
+
+    event_shape: tuple[int, ...]
+    support: Support
+    classes: int | None = None
+    vocabulary_size: int | None = None
+
+
+# ---------------------------------------------------------------------------------------------------------- protocols
+
+
+class Encoder(Protocol):
+    """``encoder(x) -> h``: ``[B, *X] -> [B, *H]``, deterministic features for the posterior."""
+
+    feature_shape: tuple[int, ...]
+
+    def __call__(self, x: Tensor) -> Tensor: ...
+
+
+class Posterior(Protocol):
+    """``posterior(h, progress) -> q(z|x)``: batch ``[B]``, event ``D``, with a reparameterized ``rsample``."""
+
+    latent_shape: tuple[int, ...]
+
+    def __call__(self, h: Tensor, progress: Progress | None = None) -> Distribution: ...
+
+
+class MomentTransform(Protocol):
+    """``transform(mean, logvar, progress) -> (mean, logvar)``, all ``[B, *D]``: reshapes a Gaussian before sampling."""
+
+    def __call__(self, mean: Tensor, logvar: Tensor, progress: Progress | None = None) -> tuple[Tensor, Tensor]: ...
+
+
+class Prior(Protocol):
+    """``prior() -> p(z)``: batch ``[]``, event ``D``."""
+
+    def __call__(self) -> Distribution: ...
+
+
+class Decoder(Protocol):
+    """``decoder(z) -> p(x|z)``: ``[..., *D]`` to batch ``[...]``, event ``X``.
+
+    ``log_prob(x)`` of an autoregressive decoder teacher-forces; its ``sample()`` is ancestral.
+    """
+
+    def __call__(self, z: Tensor) -> Distribution: ...
+
+
+class Regularizer(Protocol):
+    """``regularizer(inference) -> Penalty``. Couplings inside the batch go through ``inference.gathered()``."""
+
+    def __call__(self, inference: Inference) -> Penalty: ...
+
+
+class Objective(Protocol):
+    """``objective(model, batch, progress) -> Loss``; may make several passes."""
+
+    def __call__(self, model: LatentVariableModel, batch: Batch, progress: Progress) -> Loss: ...
+
+
+class Schedule(Protocol):
+    """``schedule(progress) -> weight``, and when it reaches its final value."""
+
+    def __call__(self, progress: Progress) -> float: ...
+
+    def length(self) -> float:
+        """Return the epochs after which the value no longer changes (0 for a constant)."""
+        ...
+
+
+class Split(Protocol):
+    """Part of a data source: a set of examples that yields batches, repeatably.
+
+    ``batches`` gives the same batches for the same arguments, whatever came before: order and noise follow from the
+    source's seed and ``epoch``. ``start`` skips that many batches without computing them. With ``world_size`` above
+    one, ``batch_size`` is the global batch and each rank gets its equal share of the same global batches.
+    """
+
+    spec: DataSpec
+
+    def __len__(self) -> int: ...
+
+    def batches(
+        self,
+        batch_size: int,
+        *,
+        epoch: int = 0,
+        shuffle: bool = False,
+        drop_last: bool = False,
+        start: int = 0,
+        rank: int = 0,
+        world_size: int = 1,
+        device: torch.device | str = "cpu",
+    ) -> Iterator[Batch]:
+        """Yield one epoch's batches."""
+        ...
+
+
+class DataSource(Protocol):
+    """Where examples come from: what they look like, and the splits."""
+
+    spec: DataSpec
+    train: Split
+    validation: Split
+    test: Split
+
+
+class Estimator(Protocol):
+    """``estimator(model, batches) -> Estimates``; ``batches()`` starts a fresh pass over the evaluation set."""
+
+    def __call__(self, model: LatentVariableModel, batches: Callable[[], Iterable[Batch]]) -> Estimates: ...
+
+
+class Probe(Protocol):
+    """``probe(train_codes, train_labels, test_codes, test_labels) -> Scores`` on ``[N, D]`` codes, ``[N]`` labels."""
+
+    def __call__(
+        self, train_codes: Tensor, train_labels: Tensor, test_codes: Tensor, test_labels: Tensor
+    ) -> Scores: ...
+
+
+class Sampler(Protocol):
+    """``sampler(model, count) -> x`` ``[count, *X]`` drawn from a trained model."""
+
+    def __call__(self, model: LatentVariableModel, count: int) -> Tensor: ...
+
+
+class Observer(Protocol):
+    """Called after every training step with detached quantities; its parameters live in the checkpoint.
+
+    An observer is an ``nn.Module``; it steps its own parameters and touches nothing of the model.
+    """
+
+    def __call__(self, inference: Inference, batch: Batch, progress: Progress) -> Mapping[str, Tensor]: ...
+
+
+# ---------------------------------------------------------------------------------------------------- optional methods
+
+
+@runtime_checkable
+class Bindable(Protocol):
+    """A prior that needs the inference network (VampPrior) defines ``bind``; wiring the model calls it."""
+
+    def bind(self, infer: Callable[[Tensor], Distribution]) -> None:
+        """Keep ``infer``: ``x [B, *X] -> q(z|x)``."""
+        ...
+
+
+@runtime_checkable
+class DataInitialized(Protocol):
+    """A part that needs data before the first step defines ``initialize``.
+
+    ``model.initialize(batch)`` calls it once, encoder before posterior before prior before decoder, on what the part
+    will receive in training: the encoder gets ``x``, the posterior ``h``, the prior ``x``, the decoder ``(z, x)``.
+    """
+
+    def initialize(self, *inputs: Tensor) -> None:
+        """Set parameters from data; runs without gradients."""
+        ...
+
+
+@runtime_checkable
+class Adversarial(Protocol):
+    """A regularizer with an opponent: the trainer steps ``adversary`` with its own optimizer after each model step."""
+
+    adversary: nn.Module
+    adversary_lr: float
+
+    def adversary_loss(self, inference: Inference) -> Tensor:
+        """Return the scalar that ``adversary``'s parameters minimise; the inference's tensors come detached."""
+        ...
+
+
+def finished(progress: Progress) -> Progress:
+    """Return ``progress`` with every schedule at its final value."""
+    return replace(progress, final=True)

@@ -1,0 +1,154 @@
+"""Constant, linear and cyclical weights."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from ..config.component import BuildContext, ScheduleConfig
+from ..protocols import Progress, Schedule
+
+__all__ = ["ConstantSchedule", "ConstantScheduleConfig", "CyclicalSchedule", "LinearSchedule"]
+
+Per = Literal["step", "epoch"]
+
+
+class ConstantSchedule:
+    """The same value at every step.
+
+    Args:
+        value: The weight.
+    """
+
+    def __init__(self, value: float) -> None:
+        self.value = value
+
+    def __call__(self, progress: Progress) -> float:
+        """Return the value."""
+        return self.value
+
+    def length(self) -> float:
+        """Return 0: nothing changes."""
+        return 0.0
+
+
+class LinearSchedule:
+    """A straight line from ``start`` to ``end``, then constant.
+
+    With ``per="step"`` the weight is raised before it is used, so the first step sees one increment: He et al.,
+    Lagging Inference Networks and Posterior Collapse (2019), https://arxiv.org/abs/1901.05534, released code, and
+    DU-VAE. With ``per="epoch"`` it is ``min(1, epoch / until_epoch)`` with epochs counted from 1 and constant inside
+    one: Tomczak and Welling, VAE with a VampPrior (2018), https://arxiv.org/abs/1705.07120, released code.
+
+    Args:
+        until_epoch: Epochs after which ``end`` is reached.
+        start: Value before the first increment.
+        end: Final value.
+        per: What advances the weight.
+    """
+
+    def __init__(self, until_epoch: float, start: float = 0.0, end: float = 1.0, per: Per = "step") -> None:
+        self.until_epoch, self.start, self.end, self.per = until_epoch, start, end, per
+
+    def __call__(self, progress: Progress) -> float:
+        """Return the weight of the step that begins at ``progress``."""
+        if progress.final or self.until_epoch == 0:
+            return self.end
+        if self.per == "epoch":
+            fraction = (progress.epoch + 1) / self.until_epoch
+        else:
+            fraction = (progress.step + 1) / (self.until_epoch * progress.steps_per_epoch)
+        return self.end if fraction >= 1 else self.start + (self.end - self.start) * fraction
+
+    def length(self) -> float:
+        """Return the epochs until the value stays."""
+        return self.until_epoch
+
+
+class CyclicalSchedule:
+    """Cycles of a rise followed by a plateau: Fu et al., Cyclical Annealing Schedule (2019), eq. 6,
+    https://arxiv.org/abs/1903.10145.
+
+    Args:
+        until_epoch: Epochs that the cycles fill together; ``end`` holds afterwards.
+        cycles: Number of cycles.
+        rise: Share of a cycle that rises.
+        start: Value at the beginning of a cycle.
+        end: Value of the plateau.
+    """  # noqa: D205
+
+    def __init__(
+        self, until_epoch: float, cycles: int = 4, rise: float = 0.5, start: float = 0.0, end: float = 1.0
+    ) -> None:
+        self.until_epoch, self.cycles, self.rise, self.start, self.end = until_epoch, cycles, rise, start, end
+
+    def __call__(self, progress: Progress) -> float:
+        """Return the weight of the step that begins at ``progress``."""
+        total = self.until_epoch * progress.steps_per_epoch
+        if progress.final or progress.step >= total:
+            return self.end
+        position = (progress.step * self.cycles / total) % 1.0
+        return self.start + (self.end - self.start) * min(1.0, position / self.rise)
+
+    def length(self) -> float:
+        """Return the epochs until the value stays."""
+        return self.until_epoch
+
+
+class ConstantScheduleConfig(ScheduleConfig):
+    """A weight that stays; a bare number in a pipeline means this."""
+
+    type: Literal["constant"] = "constant"
+    value: float
+
+    def epochs(self) -> float:
+        """Return 0."""
+        return 0.0
+
+    def build(self, context: BuildContext) -> Schedule:
+        """Return the schedule."""
+        return ConstantSchedule(self.value)
+
+
+class LinearScheduleConfig(ScheduleConfig):
+    """Linear annealing, as DU-VAE, lagging inference networks (``per: step``) and VampPrior (``per: epoch``) use it."""
+
+    type: Literal["linear"] = "linear"
+    until_epoch: float = Field(gt=0, description="epochs after which the end value is reached")
+    start: float = Field(0.0, description="value before the first increment")
+    end: float = Field(1.0, description="final value")
+    per: Per = Field("step", description="advance at every step, incremented before use; or at every epoch, from 1")
+
+    def epochs(self) -> float:
+        """Return the annealing's length."""
+        return self.until_epoch
+
+    def build(self, context: BuildContext) -> Schedule:
+        """Return the schedule."""
+        return LinearSchedule(self.until_epoch, self.start, self.end, self.per)
+
+
+class CyclicalScheduleConfig(ScheduleConfig):
+    """Cyclical annealing: Fu et al. (2019), eq. 6, https://arxiv.org/abs/1903.10145."""
+
+    type: Literal["cyclical"] = "cyclical"
+    until_epoch: float = Field(gt=0, description="epochs that all cycles fill together")
+    cycles: int = Field(4, ge=1)
+    rise: float = Field(0.5, gt=0, le=1, description="share of a cycle that rises")
+    start: float = 0.0
+    end: float = 1.0
+
+    @model_validator(mode="after")
+    def _rises(self) -> CyclicalScheduleConfig:
+        if self.start == self.end:
+            raise ValueError("start and end are equal, so nothing cycles; use {type: constant}")
+        return self
+
+    def epochs(self) -> float:
+        """Return the cycles' length."""
+        return self.until_epoch
+
+    def build(self, context: BuildContext) -> Schedule:
+        """Return the schedule."""
+        return CyclicalSchedule(self.until_epoch, self.cycles, self.rise, self.start, self.end)

@@ -1,0 +1,5 @@
+"""Learning-rate schedules."""
+
+from ..config.component import ComponentConfig
+
+COMPONENTS: tuple[type[ComponentConfig], ...] = ()
