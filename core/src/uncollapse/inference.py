@@ -108,6 +108,13 @@ class Inference:
                 )
         return (self.log_q - self.log_p_z).mean(0)
 
+    def gather(self, per_example: Tensor) -> Tensor:
+        """Return a quantity ``[B, ...]`` of every example of the global batch, with gradients.
+
+        For what is not linear in the mean over the batch, a floor under it say; see :meth:`gathered`.
+        """
+        return _all_gather(per_example, 0) if _processes() > 1 else per_example
+
     def gathered(self) -> Gathered:
         """Return moments and samples of the global batch.
 
@@ -115,8 +122,7 @@ class Inference:
         computes the same penalty of the global batch and the gradients are averaged (as data parallelism does), the
         result is the gradient that one process would have computed.
         """
-        world = torch.distributed.get_world_size() if _distributed() else 1
-        if world == 1:
+        if _processes() == 1:
             return Gathered(self.base, self.z)
         base = self.base
         gathered_base = None
@@ -126,8 +132,10 @@ class Inference:
         return Gathered(gathered_base, _all_gather(self.z, 1))
 
 
-def _distributed() -> bool:
-    return torch.distributed.is_available() and torch.distributed.is_initialized()
+def _processes() -> int:
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        return torch.distributed.get_world_size()
+    return 1
 
 
 class _AllGather(torch.autograd.Function):

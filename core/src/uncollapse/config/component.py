@@ -336,7 +336,7 @@ class Installed:
                     "kind": self.kind,
                     "name": repr(name),
                     "near": did_you_mean(str(name), known),
-                    "known": ", ".join(known),
+                    "known": ", ".join(known) or "none",
                     "broken": registry().broken_hint(str(name)),
                 },
             )

@@ -7,7 +7,6 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, field_validator, model_validator
 
-from ..training.optimizers import AdamConfig
 from .component import (
     DataConfig,
     DecoderConfig,
@@ -52,9 +51,12 @@ class TrainingConfig(_Section):
     """How the model is trained."""
 
     epochs: PositiveInt = 30
-    optimizer: Annotated[OptimizerConfig, Installed("optimizer")] = AdamConfig()
+    optimizer: Annotated[OptimizerConfig, Installed("optimizer")] = Field(default="adam")
     learning_rate: Annotated[LearningRateConfig, Installed("learning_rate")] | None = Field(
         None, description="factor on the optimizer's rate over the run; null for constant"
+    )
+    drop_last: bool = Field(
+        True, description="leave out an epoch's last short batch, so that every step sees the same number of pairs"
     )
     gradient_clip: PositiveFloat | None = Field(None, description="largest global gradient norm; null for none")
     polyak: float | None = Field(None, gt=0, lt=1, description="decay of the averaged weights used for evaluation")
@@ -64,6 +66,9 @@ class TrainingConfig(_Section):
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     compile: bool = Field(False, description="torch.compile the training step")
     initialize_examples: PositiveInt = Field(256, description="examples for data-dependent initialization")
+    monitor: Literal["loss", "elbo"] = Field(
+        "loss", description="validation value that picks the best checkpoint and drives early stopping and plateaus"
+    )
     validate_every: PositiveInt = Field(1, description="epochs between validations")
     checkpoint_every_epochs: PositiveInt = 1
     checkpoint_every_steps: PositiveInt | None = Field(None, description="additional checkpoints inside an epoch")
@@ -90,7 +95,8 @@ class PipelineConfig(_Section):
     model: ModelConfig
     objective: Annotated[ObjectiveConfig, Installed("objective")] = Field(default="elbo")
     regularizers: tuple[Annotated[RegularizerConfig, Installed("regularizer")], ...] = ()
-    training: TrainingConfig = TrainingConfig()
+    # A factory: the section's own defaults are looked up among the installed components, which import this package.
+    training: TrainingConfig = Field(default_factory=TrainingConfig)
     evaluation: EvaluationConfig = EvaluationConfig()
 
     @field_validator("name")

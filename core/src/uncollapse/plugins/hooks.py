@@ -1,9 +1,9 @@
-"""The whole plugin API: one hook, and the version that a plugin states."""
+"""The whole plugin API: two hooks, and the version that a plugin states."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
 
 import pluggy
 
@@ -27,3 +27,11 @@ class Specification:
     @hookspec
     def uncollapse_components(self) -> Iterable[type[ComponentConfig]]:  # type: ignore[empty-body]
         """Return the config classes of the components that the plugin brings."""
+
+    @hookspec
+    def uncollapse_demo(self) -> Mapping[str, Any]:  # type: ignore[empty-body]
+        """Return the fragment of a pipeline that turns the demo's plain VAE into this remedy.
+
+        The fragment is merged over the demo's pipeline: mappings by key, everything else replaced. Its ``name`` names
+        the run in the demo's table. Optional; a plugin without it stays out of the demo.
+        """

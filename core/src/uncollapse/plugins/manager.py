@@ -110,17 +110,34 @@ class Registry:
         declared = self._declared(module, info.name)
         for config in declared:
             self._check(config, info)
+        taken: dict[tuple[str, str], type[ComponentConfig]] = {}
+        for config in declared:
+            first = taken.setdefault((config.kind, config.type_name()), config)
+            if first is not config:
+                raise PluginError(
+                    f"{config.__qualname__}.type: {config.kind} {config.type_name()!r} is taken by "
+                    f"{first.__module__}.{first.__qualname__}"
+                )
         for config in declared:
             name = config.type_name()
             self._components[config.kind][name] = config
             info.components.append((config.kind, name))
 
+    def demos(self) -> list[tuple[str, dict[str, Any]]]:
+        """Return ``(plugin, fragment)`` for every plugin that takes part in the demo."""
+        found = []
+        for plugin in self.plugins:
+            module = self._manager.get_plugin(plugin.name)
+            if plugin.error is None and hasattr(module, "uncollapse_demo"):
+                found.append((plugin.name, dict(module.uncollapse_demo())))
+        return found
+
     def _declared(self, module: object, name: str) -> list[type[ComponentConfig]]:
-        misspelt = [n for n in vars(module) if n.startswith("uncollapse_") and hasattr(vars(module)[n], f"{PROJECT}_impl")]
         hook = "uncollapse_components"
-        wrong = [n for n in misspelt if n != hook]
+        known = [n for n in vars(Specification) if n.startswith("uncollapse_")]
+        wrong = [n for n, f in vars(module).items() if hasattr(f, f"{PROJECT}_impl") and n not in known]
         if wrong:
-            raise PluginError(f"it implements the unknown hook {wrong[0]!r}{did_you_mean(wrong[0], [hook])}")
+            raise PluginError(f"it implements the unknown hook {wrong[0]!r}{did_you_mean(wrong[0], known)}")
         try:
             self._manager.register(module, name)
         except (pluggy.PluginValidationError, ValueError) as error:
@@ -128,6 +145,8 @@ class Registry:
         caller = self._manager.subset_hook_caller(hook, [p for p in self._manager.get_plugins() if p is not module])
         results = caller()
         if not results:
+            if hasattr(getattr(module, hook, None), f"{PROJECT}_impl"):
+                raise PluginError(f"{hook}() must return config classes, found None")
             raise PluginError(
                 f"it implements no hook; expected a function {hook}() marked with uncollapse.plugins.hookimpl"
             )
@@ -145,7 +164,7 @@ class Registry:
             raise PluginError(f"{who}: expected a subclass of one of {kinds}; found kind {config.kind!r}")
         annotation = config.model_fields["type"].annotation
         name = config.model_fields["type"].default
-        if get_origin(annotation) is not Literal or get_args(annotation) != (name,):
+        if get_origin(annotation) is not Literal or get_args(annotation) != (name,) or not isinstance(name, str):
             raise PluginError(
                 f'{who}.type: expected `type: Literal["name"] = "name"`, found annotation {annotation!r} '
                 f"with default {name!r}"
@@ -190,13 +209,18 @@ def load_registry(points: Iterable[EntryPoint] | None = None) -> Registry:
         if sum(p.name == point.name for p in loaded.plugins) > 1:
             info.error = f"another installed distribution already provides a plugin named {point.name!r}"
             continue
+        # A stranger's module may raise anything, or try to exit; the rest must go on working.
         try:
-            loaded.register(point.load(), info)
+            module = point.load()
+        except (Exception, SystemExit) as error:
+            info.error = f"importing {point.value} raised {type(error).__name__}: {error}"
+            continue
+        try:
+            loaded.register(module, info)
         except PluginError as error:
             info.error = str(error)
-        except Exception as error:
-            # A stranger's module may raise anything on import; the rest must go on working.
-            info.error = f"importing {point.value} raised {type(error).__name__}: {error}"
+        except (Exception, SystemExit) as error:
+            info.error = f"its hook raised {type(error).__name__}: {error}"
     return loaded
 
 

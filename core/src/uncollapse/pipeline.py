@@ -1,0 +1,221 @@
+"""A pipeline in Python: validate, build, fit."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from accelerate.utils import set_seed
+
+from .config import BuildContext
+from .config.load import load_config, parse_config
+from .config.pipeline import PipelineConfig
+from .errors import ConfigError, ShapeError, UncollapseError
+from .model import LatentVariableModel
+from .protocols import DataSource, Objective, Progress, Regularizer
+
+if TYPE_CHECKING:
+    from .training.run import Run
+
+__all__ = ["Built", "Pipeline"]
+
+
+@dataclass(frozen=True)
+class Built:
+    """The objects that a pipeline describes.
+
+    Args:
+        data: Source with its splits.
+        context: What the parts were told.
+        model: The wired model.
+        objective: What a step minimises.
+        regularizers: Penalties by name: the component's type, a second of the same type with ``#2``.
+    """
+
+    data: DataSource
+    context: BuildContext
+    model: LatentVariableModel
+    objective: Objective
+    regularizers: dict[str, Regularizer]
+
+
+class Pipeline:
+    """A run described as data, and the way from it to a trained model.
+
+    Args:
+        config: The validated description.
+
+    >>> pipeline = Pipeline.from_dict({
+    ...     "name": "tiny", "data": {"type": "digits"},
+    ...     "model": {"encoder": "mlp", "posterior": {"type": "gaussian", "latent_dim": 2}, "decoder": "mlp"},
+    ... })
+    >>> pipeline.build().model.latent_shape
+    (2,)
+    """
+
+    def __init__(self, config: PipelineConfig) -> None:
+        self.config = config
+
+    @classmethod
+    def from_yaml(cls, path: Path | str, overrides: Sequence[str] = ()) -> Pipeline:
+        """Read a pipeline file; ``overrides`` are ``a.b.0.c=value``.
+
+        Raises:
+            ConfigError: Every wrong place, one a line.
+        """
+        return cls(load_config(path, overrides))
+
+    @classmethod
+    def from_dict(cls, raw: Mapping[str, Any], overrides: Sequence[str] = ()) -> Pipeline:
+        """Validate a mapping as :meth:`from_yaml` does a file."""
+        return cls(parse_config(raw, overrides))
+
+    def build(self) -> Built:
+        """Build every object, seeded by the pipeline's seed, and try the whole on two examples.
+
+        Raises:
+            ConfigError: Parts that cannot go together.
+            ShapeError: Shapes that do not fit; the message names the part.
+            DataError: Data missing or outside the likelihood's support.
+        """
+        config = self.config
+        set_seed(config.seed)
+        data = config.data.build(config.seed)
+        self._check_support(data)
+        examples, batch_size = len(data.train), config.data.batch_size
+        context = BuildContext(
+            data=data.spec,
+            latent_shape=config.model.posterior.latent_shape,
+            steps_per_epoch=steps_per_epoch(examples, batch_size, config.training.drop_last),
+            epochs=config.training.epochs,
+        )
+        encoder = _built("model.encoder", lambda: config.model.encoder.build(context))
+        context = replace(context, feature_shape=tuple(encoder.feature_shape))
+        posterior = _built("model.posterior", lambda: config.model.posterior.build(context))
+        prior = _built("model.prior", lambda: config.model.prior.build(context))
+        decoder = _built("model.decoder", lambda: config.model.decoder.build(context))
+        built = Built(
+            data=data,
+            context=context,
+            model=LatentVariableModel(encoder, posterior, prior, decoder),
+            objective=_built("objective", lambda: config.objective.build(context)),
+            regularizers=_named((r.type, r.build(context)) for r in config.regularizers),
+        )
+        _try_out(built, min(2, examples))
+        return built
+
+    def fit(
+        self,
+        directory: Path | str | None = None,
+        *,
+        runs: Path | str = "runs",
+        resume: bool = False,
+        quiet: bool = False,
+    ) -> Run:
+        """Train, evaluate as the pipeline says, and return the run.
+
+        Args:
+            directory: The run directory; by default ``runs/<name>``.
+            runs: Folder of run directories.
+            resume: Go on where an interrupted run stopped.
+            quiet: No progress bar.
+
+        Raises:
+            RunDirectoryError: The directory exists and ``resume`` is off, or cannot be written.
+            NonFiniteLossError: The loss became NaN or infinite.
+            Interrupted: The user stopped the run; it can be resumed.
+        """
+        from .evaluation import check_evaluation, evaluate
+        from .training.run import Run
+        from .training.trainer import Trainer
+
+        directory = Path(directory) if directory is not None else Path(runs) / self.config.name
+        run = Run.open(directory, self.config, resume=resume)
+        built = self.build()
+        check_evaluation(built, self.config.evaluation)
+        trainer = Trainer(self.config, built, run, quiet=quiet)
+        trainer.fit(resume=resume)
+        if self.config.evaluation.estimators or self.config.evaluation.probes:
+            trained = run.load()
+            trained.model.to(trainer.device)
+            results = evaluate(trained, self.config.evaluation, self.config.seed)
+            run.write_results(results)
+        return run
+
+    def _check_support(self, data: DataSource) -> None:
+        decoder = self.config.model.decoder
+        if decoder.supports and data.spec.support not in decoder.supports:
+            likelihood = getattr(decoder, "likelihood", decoder)
+            raise ConfigError(
+                f"model.decoder.likelihood: {likelihood.type!r} models data whose support is "
+                f"{' or '.join(sorted(decoder.supports))}, but data {self.config.data.type!r} are {data.spec.support}; "
+                f"choose another likelihood, or change how the data are prepared (data.binarize)"
+            )
+
+
+def steps_per_epoch(examples: int, batch_size: int, drop_last: bool) -> int:
+    """Return the optimizer steps of one epoch; a set smaller than one batch makes one step."""
+    return max(1, examples // batch_size) if drop_last else -(-examples // batch_size)
+
+
+def _built(place: str, build: Any) -> Any:
+    try:
+        return build()
+    except UncollapseError:
+        raise
+    except (RuntimeError, ValueError, TypeError, IndexError) as error:
+        raise ConfigError(f"{place}: cannot be built: {error}") from error
+
+
+def _named(pairs: Iterable[tuple[str, Regularizer]]) -> dict[str, Regularizer]:
+    named: dict[str, Regularizer] = {}
+    for name, regularizer in pairs:
+        same = sum(n.partition("#")[0] == name for n in named)
+        named[name if not same else f"{name}#{same + 1}"] = regularizer
+    return named
+
+
+def _try_out(built: Built, examples: int) -> None:
+    """Run every part once on real data, so that what does not fit is found before training starts."""
+    model, spec = built.model, built.data.spec
+    batch = next(iter(built.data.train.batches(examples)))
+    was_training = model.training
+    rng = torch.get_rng_state()
+    model.eval()
+    try:
+        with torch.no_grad():
+            h = _fits("model.encoder", f"data of shape {spec.event_shape}", lambda: model.encoder(batch.x))
+            q = _fits("model.posterior", f"features of shape {tuple(h.shape[1:])}", lambda: model.posterior(h))
+            p_z = _fits("model.prior", f"latents of shape {model.latent_shape}", model.p_z)
+            if tuple(p_z.event_shape) != tuple(q.event_shape):
+                raise ShapeError(
+                    f"model.prior: its latents have shape {tuple(p_z.event_shape)}, the posterior's "
+                    f"{tuple(q.event_shape)}; both must agree"
+                )
+            z = q.sample()
+            p_x = _fits("model.decoder", f"latents of shape {tuple(z.shape[1:])}", lambda: model.generate(z))
+            if tuple(p_x.event_shape) != spec.event_shape:
+                raise ShapeError(
+                    f"model.decoder: it generates data of shape {tuple(p_x.event_shape)}, but the data have shape "
+                    f"{spec.event_shape}"
+                )
+            _fits("model.decoder", f"data of shape {spec.event_shape}", lambda: p_x.log_prob(batch.x))
+        loss = _fits("objective", "this model", lambda: built.objective(model, batch, Progress()))
+        if len(batch) > 1:
+            for i, (name, regularizer) in enumerate(built.regularizers.items()):
+                _fits(f"regularizers.{i} ({name})", "this model", lambda r=regularizer: r(loss.inference))
+    finally:
+        model.train(was_training)
+        torch.set_rng_state(rng)
+
+
+def _fits(place: str, given: str, call: Any) -> Any:
+    try:
+        return call()
+    except UncollapseError:
+        raise
+    except (RuntimeError, ValueError, TypeError, IndexError, AttributeError) as error:
+        raise ShapeError(f"{place}: does not fit {given}: {str(error).splitlines()[0]}") from error
