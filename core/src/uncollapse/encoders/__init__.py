@@ -1,7 +1,9 @@
 """Encoders: data to features."""
 
+from .conv import ConvEncoder, ConvEncoderConfig
 from .mlp import MLPEncoder, MLPEncoderConfig
+from .resnet import ResNetEncoder, ResNetEncoderConfig
 
-__all__ = ["COMPONENTS", "MLPEncoder"]
+__all__ = ["COMPONENTS", "ConvEncoder", "MLPEncoder", "ResNetEncoder"]
 
-COMPONENTS = (MLPEncoderConfig,)
+COMPONENTS = (MLPEncoderConfig, ConvEncoderConfig, ResNetEncoderConfig)

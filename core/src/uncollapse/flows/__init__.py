@@ -1,1 +1,20 @@
-"""Flows on zuko's lazy transforms."""
+"""Flows on zuko's lazy transforms.
+
+zuko's own names that parts need are exported here too: importing zuko itself first would switch off the validation of
+every torch distribution in the process (see :mod:`uncollapse.flows.zuko_names`).
+"""
+
+from .affine import AutoregressiveAffine, AutoregressiveAffineTransform
+from .made import MADE
+from .zuko_names import LazyComposedTransform, LazyTransform, MaskedLinear, NormalizingFlow, UnconditionalTransform
+
+__all__ = [
+    "MADE",
+    "AutoregressiveAffine",
+    "AutoregressiveAffineTransform",
+    "LazyComposedTransform",
+    "LazyTransform",
+    "MaskedLinear",
+    "NormalizingFlow",
+    "UnconditionalTransform",
+]

@@ -1,7 +1,8 @@
 """Priors: ``p(z)``."""
 
+from .autoregressive import AutoregressivePrior, AutoregressivePriorConfig
 from .standard_normal import StandardNormalPrior, StandardNormalPriorConfig
 
-__all__ = ["COMPONENTS", "StandardNormalPrior"]
+__all__ = ["COMPONENTS", "AutoregressivePrior", "StandardNormalPrior"]
 
-COMPONENTS = (StandardNormalPriorConfig,)
+COMPONENTS = (StandardNormalPriorConfig, AutoregressivePriorConfig)
