@@ -1,7 +1,7 @@
 """Samplers: draws from a trained model."""
 
-from ..config.component import ComponentConfig
+from .from_prior import AncestralSampler, AncestralSamplerConfig, ScaledGaussianSampler, ScaledGaussianSamplerConfig
 
-__all__ = ["COMPONENTS"]
+__all__ = ["COMPONENTS", "AncestralSampler", "ScaledGaussianSampler"]
 
-COMPONENTS: tuple[type[ComponentConfig], ...] = ()
+COMPONENTS = (AncestralSamplerConfig, ScaledGaussianSamplerConfig)

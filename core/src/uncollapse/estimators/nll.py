@@ -1,0 +1,85 @@
+"""The negative log-likelihood by importance weighting."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from typing import Literal
+
+import torch
+from pydantic import Field, PositiveInt
+from torch import Tensor
+
+from ..config.component import BuildContext, EstimatorConfig
+from ..errors import ShapeError
+from ..model import LatentVariableModel
+from ..protocols import Batch, Estimates
+from .passes import AT_END, batches_on_device, draw, mean_estimate, measuring
+
+__all__ = ["ImportanceWeightedNLL", "ImportanceWeightedNLLConfig", "importance_weighted_nll"]
+
+
+def importance_weighted_nll(log_weights: Tensor) -> Tensor:
+    """Return ``-log (1/K) sum_k w_k`` for ``log_weights [K, N]``, nats, ``[N]``.
+
+    Burda, Grosse and Salakhutdinov, Importance Weighted Autoencoders (2016), eq. 8,
+    https://arxiv.org/abs/1509.00519. In expectation an upper bound on ``-log p(x)`` that falls with ``K``; with the
+    exact posterior every weight is ``p(x)`` and the bound is tight for any ``K``.
+
+    Raises:
+        ShapeError: There is no sample.
+    """
+    if log_weights.dim() < 1 or len(log_weights) == 0:
+        raise ShapeError(f"log_weights: expected [K, N] with K at least 1, found {tuple(log_weights.shape)}")
+    return math.log(len(log_weights)) - log_weights.logsumexp(0)
+
+
+class ImportanceWeightedNLL:
+    """Importance-weighted negative log-likelihood: Burda et al. (2016), eq. 8, https://arxiv.org/abs/1509.00519.
+
+    Exactly ``samples`` draws of the posterior per example, a few at a time; their weights are summed in float64.
+
+    Args:
+        samples: Draws per example, ``K``.
+        max_batch: Latents that go through the decoder at once; bounds memory, changes no number but for rounding.
+        bits_per_dimension: Whether to report the same number in bits per data dimension too.
+    """
+
+    def __init__(self, samples: int = 500, max_batch: int = 1000, bits_per_dimension: bool = True) -> None:
+        self.samples = samples
+        self.max_batch = max_batch
+        self.bits_per_dimension = bits_per_dimension
+
+    def __call__(self, model: LatentVariableModel, batches: Callable[[], Iterable[Batch]]) -> Estimates:
+        """Return ``nll`` in nats and, if asked for, ``bits_per_dimension``."""
+        values: list[Tensor] = []
+        dimensions = 1
+        with measuring(model):
+            p_z = model.p_z()
+            for batch in batches_on_device(model, batches):
+                dimensions = batch.x[0].numel()
+                for x in torch.split(batch.x, self.max_batch):
+                    q = model.infer(x, AT_END)
+                    total = torch.full((), -math.inf)
+                    for terms in draw(model, q, p_z, x, self.samples, self.max_batch):
+                        part = terms.log_weights.logsumexp(0)
+                        total = torch.logaddexp(total.to(part), part)
+                    values.append(math.log(self.samples) - total)
+        nll = torch.cat(values)
+        note = f"importance weighted, K = {self.samples}"
+        found = {"nll": mean_estimate(nll, "nats", note)}
+        if self.bits_per_dimension:
+            found["bits_per_dimension"] = mean_estimate(nll / (dimensions * math.log(2)), "bits/dim", note)
+        return found
+
+
+class ImportanceWeightedNLLConfig(EstimatorConfig):
+    """Importance-weighted negative log-likelihood: Burda et al. (2016), eq. 8, https://arxiv.org/abs/1509.00519."""
+
+    type: Literal["nll"] = "nll"
+    samples: PositiveInt = Field(500, description="posterior samples per example, K")
+    max_batch: PositiveInt = Field(1000, description="latents that go through the decoder at once; bounds memory")
+
+    def build(self, context: BuildContext) -> ImportanceWeightedNLL:
+        """Return the estimator; text is not reported in bits per dimension, its length being the data's."""
+        return ImportanceWeightedNLL(self.samples, self.max_batch, context.data.support != "tokens")

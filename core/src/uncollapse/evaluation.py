@@ -1,0 +1,214 @@
+"""Measure a trained model: what a pipeline's ``evaluation`` section asks for, as ``results.json`` holds it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any, Protocol
+
+import torch
+from torch import Tensor
+
+from .config.component import BuildContext
+from .errors import ConfigError, ShapeError
+from .estimators.passes import AT_END, device_of, measuring, posterior_mean
+from .model import LatentVariableModel
+from .protocols import Batch, DataSource, Estimate, Split
+
+if TYPE_CHECKING:
+    from .config.pipeline import EvaluationConfig
+
+__all__ = ["check_evaluation", "encode", "evaluate"]
+
+_MEAN_SAMPLES = 64
+
+
+class Evaluable(Protocol):
+    """What an evaluation needs of a built pipeline."""
+
+    @property
+    def data(self) -> DataSource:
+        """Source with its splits."""
+        ...
+
+    @property
+    def context(self) -> BuildContext:
+        """What the parts were told."""
+        ...
+
+    @property
+    def model(self) -> LatentVariableModel:
+        """The trained model."""
+        ...
+
+
+def encode(
+    model: LatentVariableModel, split: Split, batch_size: int = 256, samples: int = 0, examples: int | None = None
+) -> tuple[Tensor, Tensor | None]:
+    """Return a code for every example of a split.
+
+    Args:
+        model: The trained model; it is put into evaluation mode for the pass.
+        split: Where the examples come from; they keep its order.
+        batch_size: Examples of one pass.
+        samples: Posterior samples averaged into a code (MAE's released code uses 50); 0 for the posterior's mean,
+            which for a posterior without one in closed form (a flow) is an average of 64 samples.
+        examples: Only the first examples; None for all.
+
+    Returns:
+        Codes ``[N, D]`` on the CPU, latents of other shapes flattened, and labels ``[N]``, None where there are none.
+    """
+    codes: list[Tensor] = []
+    labels: list[Tensor | None] = []
+    with measuring(model):
+        for batch in _batches(split, batch_size, examples, device_of(model)):
+            q = model.infer(batch.x, AT_END)
+            code = q.sample(torch.Size((samples,))).mean(0) if samples else posterior_mean(q, _MEAN_SAMPLES)[0]
+            codes.append(code.flatten(1).cpu())
+            labels.append(None if batch.labels is None else batch.labels.cpu())
+    known = [n for n in labels if n is not None]
+    return torch.cat(codes), torch.cat(known) if len(known) == len(labels) else None
+
+
+def check_evaluation(built: Evaluable, config: EvaluationConfig) -> None:
+    """Find what would stop :func:`evaluate`, before hours of training are spent.
+
+    Raises:
+        ConfigError: There are probes and the data have no labels, or they would be scored on the split that they
+            learn on; or a component cannot be built for these data.
+    """
+    if config.probes and built.data.spec.classes is None:
+        raise ConfigError(
+            f"evaluation.probes: found {', '.join(p.type for p in config.probes)}, but the data have no labels; "
+            "remove the probes or choose data with labels"
+        )
+    if config.probes and config.split == "train":
+        raise ConfigError(
+            "evaluation.split: found train, where the probes learn, so that their scores would measure memory; "
+            "choose validation or test, or remove the probes"
+        )
+    for estimator in config.estimators:
+        estimator.build(built.context)
+    for probe in config.probes:
+        probe.build(built.context)
+
+
+def evaluate(built: Evaluable, config: EvaluationConfig, seed: int) -> dict[str, Any]:
+    """Return what the pipeline's ``evaluation`` section asks for, ready to be written as JSON.
+
+    Every estimator starts from the same random state, so that a number does not depend on which others are asked
+    for; the global random state is left as it was. Probes learn on codes of the whole training split and are scored
+    on the evaluated one. A number that is not finite is null, and its note says what it was. An estimator or probe
+    that does not apply to this model is left out, and ``skipped`` says why.
+
+    Args:
+        built: Data, context and trained model.
+        config: What to measure.
+        seed: Of the estimators' draws.
+
+    Returns:
+        ``latent_dim``, ``split``, ``examples``, ``classes``; ``estimates`` and ``probes`` by name, each with
+        ``value, unit, standard_error, count, per_dimension, note``; ``skipped``: reasons by type name.
+
+    Raises:
+        ConfigError: What :func:`check_evaluation` finds.
+    """
+    check_evaluation(built, config)
+    model, split = built.model, _split(built.data, config.split)
+    device = device_of(model)
+    estimates: dict[str, Any] = {}
+    probes: dict[str, Any] = {}
+    skipped: dict[str, str] = {}
+
+    def batches() -> Iterator[Batch]:
+        return _batches(split, config.batch_size, config.examples, device)
+
+    with _random_state(device):
+        for estimator in config.estimators:
+            torch.manual_seed(seed)
+            try:
+                _add(estimates, estimator.build(built.context)(model, batches))
+            except (ConfigError, ShapeError) as reason:
+                skipped[estimator.type] = str(reason)
+        if config.probes:
+            torch.manual_seed(seed)
+            train = _labelled(encode(model, built.data.train, config.batch_size, config.code_samples), "train")
+            test = _labelled(
+                encode(model, split, config.batch_size, config.code_samples, config.examples), config.split
+            )
+            for probe in config.probes:
+                try:
+                    _add(probes, probe.build(built.context)(*train, *test))
+                except ConfigError as reason:
+                    skipped[probe.type] = str(reason)
+    return {
+        "latent_dim": math.prod(model.latent_shape),
+        "split": config.split,
+        "examples": len(split) if config.examples is None else min(config.examples, len(split)),
+        "classes": built.data.spec.classes,
+        "estimates": estimates,
+        "probes": probes,
+        "skipped": skipped,
+    }
+
+
+def _split(data: DataSource, name: str) -> Split:
+    split: Split = getattr(data, name)
+    return split
+
+
+def _batches(split: Split, batch_size: int, examples: int | None, device: torch.device) -> Iterator[Batch]:
+    left = len(split) if examples is None else examples
+    for batch in split.batches(batch_size, device=device):
+        if left < len(batch):
+            labels = None if batch.labels is None else batch.labels[:left]
+            batch = Batch(batch.x[:left], labels, None if batch.mask is None else batch.mask[:left])
+        if len(batch):
+            yield batch
+        left -= len(batch)
+        if left <= 0:
+            return
+
+
+def _labelled(encoded: tuple[Tensor, Tensor | None], split: str) -> tuple[Tensor, Tensor]:
+    codes, labels = encoded
+    if labels is None:
+        raise ConfigError(
+            f"evaluation.probes: the {split} split has no labels; remove the probes or choose data with labels"
+        )
+    return codes, labels
+
+
+def _add(results: dict[str, Any], found: Mapping[str, Estimate]) -> None:
+    for name, estimate in found.items():
+        again, key = 1, name
+        while key in results:
+            again += 1
+            key = f"{name}#{again}"
+        record = asdict(estimate)
+        if not math.isfinite(estimate.value):
+            record["value"] = None
+            record["note"] = "; ".join(n for n in (f"not finite: {estimate.value}", estimate.note) if n)
+        error = estimate.standard_error
+        record["standard_error"] = error if error is not None and math.isfinite(error) else None
+        each = estimate.per_dimension
+        record["per_dimension"] = None if each is None else [v if math.isfinite(v) else None for v in each]
+        results[key] = record
+
+
+@contextmanager
+def _random_state(device: torch.device) -> Iterator[None]:
+    """Give torch's generators of the CPU and of ``device`` their state back at the end."""
+    backend = getattr(torch, device.type)
+    cpu = torch.get_rng_state()
+    own = None
+    if device.type != "cpu":
+        own = backend.get_rng_state() if device.type == "mps" else backend.get_rng_state(device)
+    try:
+        yield
+    finally:
+        torch.set_rng_state(cpu)
+        if own is not None:
+            _ = backend.set_rng_state(own) if device.type == "mps" else backend.set_rng_state(own, device)

@@ -1,0 +1,114 @@
+"""Draws from a trained model through its prior."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from pydantic import Field, PositiveFloat, PositiveInt
+from torch import Tensor
+
+from ..config.component import BuildContext, SamplerConfig
+from ..errors import ConfigError
+from ..estimators.passes import device_of, measuring
+from ..model import LatentVariableModel
+
+__all__ = ["AncestralSampler", "AncestralSamplerConfig", "ScaledGaussianSampler", "ScaledGaussianSamplerConfig"]
+
+
+def decode(model: LatentVariableModel, z: Tensor, means: bool, max_batch: int, place: str) -> Tensor:
+    """Return one draw of ``p(x|z)``, or its mean, for every ``z [N, *D]``, ``[N, *X]``; ``max_batch`` at a time.
+
+    Raises:
+        ConfigError: Means were asked for and ``p(x|z)`` has none in closed form; the message names ``place``.
+    """
+    drawn: list[Tensor] = []
+    for some in torch.split(z, max_batch):
+        p_x = model.generate(some)
+        try:
+            drawn.append(p_x.mean if means else p_x.sample())
+        except NotImplementedError as error:
+            raise ConfigError(
+                f"{place}.means: {type(p_x).__name__} has no mean in closed form (an autoregressive decoder's values "
+                "depend on one another); leave means off to get samples"
+            ) from error
+    return torch.cat(drawn)
+
+
+class AncestralSampler:
+    """``z ~ p(z)``, then ``x ~ p(x|z)``: Kingma and Welling (2014), section 2, https://arxiv.org/abs/1312.6114.
+
+    Args:
+        means: Return the mean of ``p(x|z)`` instead of a draw of it.
+        max_batch: Latents that go through the decoder at once.
+    """
+
+    def __init__(self, means: bool = False, max_batch: int = 256) -> None:
+        self.means = means
+        self.max_batch = max_batch
+
+    def __call__(self, model: LatentVariableModel, count: int) -> Tensor:
+        """Return ``x`` ``[count, *X]``.
+
+        Raises:
+            ConfigError: Means were asked for and ``p(x|z)`` has none in closed form.
+        """
+        with measuring(model):
+            z = model.p_z().sample(torch.Size((count,)))
+            return decode(model, z, self.means, self.max_batch, "ancestral")
+
+
+class ScaledGaussianSampler:
+    """``z ~ N(0, scale^2 I)`` whatever the prior, then ``x ~ p(x|z)``.
+
+    A scale below one trades variety for typical draws; where the aggregate posterior is narrower or wider than the
+    prior, its own scale shows what the decoder has been trained on: Kingma and Dhariwal, Glow (2018), section 6
+    (temperature), https://arxiv.org/abs/1807.03039.
+
+    Args:
+        scale: Standard deviation of every latent dimension.
+        means: Return the mean of ``p(x|z)`` instead of a draw of it.
+        max_batch: Latents that go through the decoder at once.
+    """
+
+    def __init__(self, scale: float = 1.0, means: bool = False, max_batch: int = 256) -> None:
+        self.scale = scale
+        self.means = means
+        self.max_batch = max_batch
+
+    def __call__(self, model: LatentVariableModel, count: int) -> Tensor:
+        """Return ``x`` ``[count, *X]``.
+
+        Raises:
+            ConfigError: Means were asked for and ``p(x|z)`` has none in closed form.
+        """
+        with measuring(model):
+            z = self.scale * torch.randn(count, *model.latent_shape, device=device_of(model))
+            return decode(model, z, self.means, self.max_batch, "scaled_gaussian")
+
+
+class AncestralSamplerConfig(SamplerConfig):
+    """Latents from the prior, data from the decoder: Kingma and Welling (2014), section 2,
+    https://arxiv.org/abs/1312.6114.
+    """
+
+    type: Literal["ancestral"] = "ancestral"
+    means: bool = Field(False, description="the mean of p(x|z) instead of a draw")
+    max_batch: PositiveInt = Field(256, description="latents that go through the decoder at once")
+
+    def build(self, context: BuildContext) -> AncestralSampler:
+        """Return the sampler."""
+        return AncestralSampler(self.means, self.max_batch)
+
+
+class ScaledGaussianSamplerConfig(SamplerConfig):
+    """Latents from ``N(0, scale^2 I)``: Kingma and Dhariwal (2018), section 6, https://arxiv.org/abs/1807.03039."""
+
+    type: Literal["scaled_gaussian"] = "scaled_gaussian"
+    scale: PositiveFloat = Field(1.0, description="standard deviation of every latent dimension")
+    means: bool = Field(False, description="the mean of p(x|z) instead of a draw")
+    max_batch: PositiveInt = Field(256, description="latents that go through the decoder at once")
+
+    def build(self, context: BuildContext) -> ScaledGaussianSampler:
+        """Return the sampler."""
+        return ScaledGaussianSampler(self.scale, self.means, self.max_batch)
