@@ -81,6 +81,6 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     known = list(known)
     near = get_close_matches(name, known, n=1, cutoff=0.6)
     if not near:
-        # "mutual_divergence" for "mae.mutual_divergence": the plugin's prefix is what people forget.
+        # "remedy" for "plugin.remedy": the plugin's prefix is what people forget.
         near = [k for k in known if k.rpartition(".")[2] == name.rpartition(".")[2]][:1]
     return f", did you mean {near[0]!r}?" if near else ""

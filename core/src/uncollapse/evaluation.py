@@ -161,7 +161,8 @@ def _split(data: DataSource, name: str) -> Split:
 
 def _batches(split: Split, batch_size: int, examples: int | None, device: torch.device) -> Iterator[Batch]:
     left = len(split) if examples is None else examples
-    for batch in split.batches(batch_size, device=device):
+    # In random order, the same for the same seed, so that the first examples are a sample of the whole split.
+    for batch in split.batches(batch_size, shuffle=True, device=device):
         if left < len(batch):
             labels = None if batch.labels is None else batch.labels[:left]
             batch = Batch(batch.x[:left], labels, None if batch.mask is None else batch.mask[:left])

@@ -149,7 +149,7 @@ class _AllGather(torch.autograd.Function):
         return torch.cat(shares, dim)
 
     @staticmethod
-    def backward(ctx: torch.autograd.function.FunctionCtx, grad: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+    def backward(ctx: torch.autograd.function.FunctionCtx, grad: Tensor) -> tuple[Tensor, None]:
         grad = grad.contiguous()
         torch.distributed.all_reduce(grad)
         rank, world, dim = torch.distributed.get_rank(), torch.distributed.get_world_size(), ctx.dim  # type: ignore[attr-defined]

@@ -138,7 +138,7 @@ class Pipeline:
         check_evaluation(built, self.config.evaluation)
         trainer = Trainer(self.config, built, run, quiet=quiet)
         trainer.fit(resume=resume)
-        if self.config.evaluation.estimators or self.config.evaluation.probes:
+        if trainer.accelerator.is_main_process and (self.config.evaluation.estimators or self.config.evaluation.probes):
             trained = run.load()
             trained.model.to(trainer.device)
             results = evaluate(trained, self.config.evaluation, self.config.seed)

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Literal, Protocol, cast, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -76,8 +76,10 @@ class Batch:
 
     def to(self, device: torch.device | str) -> Batch:
         """Return the batch on ``device``."""
-        move = lambda t: None if t is None else t.to(device, non_blocking=True)  # noqa: E731
-        return Batch(self.x.to(device, non_blocking=True), move(self.labels), move(self.mask))
+        x, labels, mask = (
+            None if t is None else t.to(device, non_blocking=True) for t in (self.x, self.labels, self.mask)
+        )
+        return Batch(cast(Tensor, x), labels, mask)
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-
 from uncollapse.config.load import dump_config, load_config, parse_config
 from uncollapse.errors import ConfigError
 
@@ -23,7 +22,9 @@ def message(raw: dict, *overrides: str) -> str:
 
 
 def test_resolved_pipeline_has_every_default_and_loads_to_an_equal_one(tmp_path: Path) -> None:
-    config = parse_config({**MINIMAL, "objective": {"type": "elbo", "rate_weight": {"type": "linear", "until_epoch": 5}}})
+    config = parse_config(
+        {**MINIMAL, "objective": {"type": "elbo", "rate_weight": {"type": "linear", "until_epoch": 5}}}
+    )
     path = tmp_path / "resolved.yaml"
     path.write_text(dump_config(config))
     assert "weight_decay: 0.0" in path.read_text()
@@ -76,7 +77,10 @@ def test_every_wrong_place_is_named_at_once() -> None:
     assert lines[0] == "pipeline: 4 errors"
     assert lines[1].startswith("  model.encoder: unknown encoder type 'mpl', did you mean 'mlp'?; installed: ")
     assert lines[2] == "  model.posterior.latent_dim: expected greater than 0 or expected a list, found -3"
-    assert lines[3] == "  model.decoder.hiden: unknown field, did you mean 'hidden'?; allowed: type, hidden, activation, likelihood"
+    assert (
+        lines[3]
+        == "  model.decoder.hiden: unknown field, did you mean 'hidden'?; allowed: type, hidden, activation, likelihood"
+    )
     assert lines[4] == "  training.optimizer.lr: expected greater than 0, found -1"
 
 

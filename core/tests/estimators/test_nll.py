@@ -120,3 +120,10 @@ def test_modes_come_back_after_a_failure_and_an_empty_set_is_an_error(linear_gau
     with pytest.raises(DataError, match="the evaluation set is empty"):
         ImportanceWeightedNLL(2)(model, lambda: iter([Batch(torch.zeros(0, 4))]))
     assert model.training
+
+
+def test_examples_bounds_the_set_exactly(linear_gaussian, batches_of):
+    model, x = linear_gaussian(torch.randn(6, 3), torch.zeros(6), 1.0), torch.randn(10, 6)
+    for count in (3, 4, 7, 10, 50):
+        found = ImportanceWeightedNLL(samples=1, examples=count)(model, batches_of(x, 4))["nll"]
+        assert found.count == min(count, 10)

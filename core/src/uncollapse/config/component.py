@@ -300,7 +300,9 @@ class Installed:
             ),
         )
 
-    def __get_pydantic_json_schema__(self, schema: core_schema.CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+    def __get_pydantic_json_schema__(
+        self, schema: core_schema.CoreSchema, handler: GetJsonSchemaHandler
+    ) -> dict[str, Any]:
         return {"x-uncollapse-kind": self.kind, **({"x-number": True} if self.number else {})}
 
     def resolve(self, value: Any) -> ComponentConfig:

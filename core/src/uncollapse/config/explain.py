@@ -59,7 +59,9 @@ def _place(
             model = _model_of(field, data) if field is not None else None
             continue
         known = model is not None and isinstance(part, str)
-        if not known or not (model is not None and (part in model.model_fields or isinstance(data, Mapping) and part in data)):
+        if not known or not (
+            model is not None and (part in model.model_fields or (isinstance(data, Mapping) and part in data))
+        ):
             break
         owner = model
         path.append(part)

@@ -36,7 +36,7 @@ class ModelConfig(_Section):
 
     encoder: Annotated[EncoderConfig, Installed("encoder")]
     posterior: Annotated[PosteriorConfig, Installed("posterior")]
-    prior: Annotated[PriorConfig, Installed("prior")] = Field(default="standard_normal")
+    prior: Annotated[PriorConfig, Installed("prior")] = Field(default="standard_normal", validate_default=True)
     decoder: Annotated[DecoderConfig, Installed("decoder")]
 
 
@@ -51,7 +51,7 @@ class TrainingConfig(_Section):
     """How the model is trained."""
 
     epochs: PositiveInt = 30
-    optimizer: Annotated[OptimizerConfig, Installed("optimizer")] = Field(default="adam")
+    optimizer: Annotated[OptimizerConfig, Installed("optimizer")] = Field(default="adam", validate_default=True)
     learning_rate: Annotated[LearningRateConfig, Installed("learning_rate")] | None = Field(
         None, description="factor on the optimizer's rate over the run; null for constant"
     )
@@ -80,7 +80,7 @@ class EvaluationConfig(_Section):
 
     split: Literal["train", "validation", "test"] = "test"
     batch_size: PositiveInt = 256
-    examples: PositiveInt | None = Field(None, description="use only the first examples of the split; null for all")
+    examples: PositiveInt | None = Field(None, description="use only so many examples of the split, drawn at random; null for all")
     estimators: tuple[Annotated[EstimatorConfig, Installed("estimator")], ...] = ()
     probes: tuple[Annotated[ProbeConfig, Installed("probe")], ...] = ()
     code_samples: int = Field(0, ge=0, description="posterior samples averaged into a code for probes; 0: the mean")
@@ -93,7 +93,7 @@ class PipelineConfig(_Section):
     seed: int = Field(0, ge=0, lt=2**31)
     data: Annotated[DataConfig, Installed("data")]
     model: ModelConfig
-    objective: Annotated[ObjectiveConfig, Installed("objective")] = Field(default="elbo")
+    objective: Annotated[ObjectiveConfig, Installed("objective")] = Field(default="elbo", validate_default=True)
     regularizers: tuple[Annotated[RegularizerConfig, Installed("regularizer")], ...] = ()
     # A factory: the section's own defaults are looked up among the installed components, which import this package.
     training: TrainingConfig = Field(default_factory=TrainingConfig)

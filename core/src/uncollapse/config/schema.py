@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from pydantic import BaseModel
 from pydantic.errors import PydanticInvalidForJsonSchema
-from pydantic.json_schema import models_json_schema
+from pydantic.json_schema import PydanticJsonSchemaWarning, models_json_schema
 
 from .component import KINDS, ComponentConfig
 from .pipeline import PipelineConfig
@@ -28,7 +31,8 @@ def pipeline_schema() -> dict[str, Any]:
     components = registry().components()
     describable = [c for c in components if _describable(c)]
     models: list[type[BaseModel]] = [PipelineConfig, *describable]
-    references, schema = models_json_schema([(model, "validation") for model in models])
+    with _quiet():
+        references, schema = models_json_schema([(model, "validation") for model in models])
     definitions: dict[str, Any] = schema["$defs"]
     for config in describable:
         # A type has a default, so pydantic does not require it; in a file it is what tells components apart.
@@ -38,7 +42,9 @@ def pipeline_schema() -> dict[str, Any]:
         of_kind = [c for c in components if c.kind == kind]
         bare = [c.type_name() for c in of_kind if not _needs_fields(c)]
         choices = [references[c, "validation"] if c in describable else _opaque(c) for c in of_kind]
-        definitions[f"kind.{kind}"] = {"oneOf": [*([{"enum": bare}] if bare else []), *choices]}
+        choices_of_kind = [*([{"enum": bare}] if bare else []), *choices]
+        # Of a kind that nobody brings, nothing is valid.
+        definitions[f"kind.{kind}"] = {"oneOf": choices_of_kind} if choices_of_kind else {"not": {}}
     pipeline = definitions.pop("PipelineConfig")
     linked: dict[str, Any] = _link({**pipeline, "$defs": definitions})
     return {"$schema": _DIALECT, **linked, "title": "uncollapse pipeline"}
@@ -52,10 +58,19 @@ def component_schema(config: type[ComponentConfig]) -> dict[str, Any]:
 def _describable(config: type[ComponentConfig]) -> bool:
     # A stranger's component may have a field that JSON schema cannot express; the others must keep theirs.
     try:
-        config.model_json_schema()
+        with _quiet():
+            config.model_json_schema()
     except PydanticInvalidForJsonSchema:
         return False
     return True
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Leave defaults out that JSON cannot hold, without a warning for each."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", PydanticJsonSchemaWarning)
+        yield
 
 
 def _opaque(config: type[ComponentConfig]) -> dict[str, Any]:

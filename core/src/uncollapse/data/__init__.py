@@ -1,7 +1,36 @@
 """Data sources: batches, and what they look like."""
 
 from ..config.component import ComponentConfig
+from .arrays import ArraysConfig
+from .cifar10 import CIFAR10Config
+from .digits import DigitsConfig
+from .image_folder import ImageFolderConfig
+from .in_memory import ImageDataConfig, InMemoryDataConfig
+from .mnist import FashionMNISTConfig, MNISTConfig
+from .omniglot import OmniglotConfig
+from .splits import InMemorySource, TensorSplit
 
-__all__ = ["COMPONENTS"]
+__all__ = [
+    "COMPONENTS",
+    "ArraysConfig",
+    "CIFAR10Config",
+    "DigitsConfig",
+    "FashionMNISTConfig",
+    "ImageDataConfig",
+    "ImageFolderConfig",
+    "InMemoryDataConfig",
+    "InMemorySource",
+    "MNISTConfig",
+    "OmniglotConfig",
+    "TensorSplit",
+]
 
-COMPONENTS: tuple[type[ComponentConfig], ...] = ()
+COMPONENTS: tuple[type[ComponentConfig], ...] = (
+    DigitsConfig,
+    MNISTConfig,
+    FashionMNISTConfig,
+    CIFAR10Config,
+    OmniglotConfig,
+    ImageFolderConfig,
+    ArraysConfig,
+)

@@ -85,7 +85,7 @@ class AutoregressivePixels(Distribution):
                 f"model.decoder: it was built for data of shape {tuple(self.event_shape)}, found {tuple(value.shape)}; "
                 "the last dimensions must be those of one image"
             )
-        batch = Size(torch.broadcast_shapes(value.shape[:cut], self.batch_shape))  # type: ignore[no-untyped-call]
+        batch = Size(torch.broadcast_shapes(value.shape[:cut], self.batch_shape))
         outputs = self._network(_flat(value, batch, self.event_shape), self._flat_conditioning(batch))
         conditionals: Distribution = self._likelihood(outputs.reshape(batch + outputs.shape[1:]))
         return conditionals

@@ -27,7 +27,7 @@ class MLPDecoder(nn.Module):
         likelihood: Turns ``[..., outputs_per_value * C, *rest]`` into ``p(x|z)``.
         hidden: Widths of the hidden layers.
         activation: After every hidden layer.
-    """  # noqa: D205
+    """
 
     def __init__(
         self,

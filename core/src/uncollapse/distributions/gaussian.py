@@ -46,7 +46,7 @@ class DiagonalNormal(Distribution):
         super().__init__(mean.shape[:cut], mean.shape[cut:], validate_args=validate_args)
 
     @property
-    def support(self) -> constraints.Constraint:  # type: ignore[override]
+    def support(self) -> constraints.Constraint:
         """Return the reals, over the event's dimensions."""
         return constraints.independent(constraints.real, self._event_dim)
 
@@ -136,6 +136,6 @@ def kl_per_dimension(q: DiagonalNormal, p: DiagonalNormal) -> Tensor:
     return 0.5 * (difference.exp() - 1 - difference + scaled.square())
 
 
-@register_kl(DiagonalNormal, DiagonalNormal)
+@register_kl(DiagonalNormal, DiagonalNormal)  # type: ignore[untyped-decorator]
 def _kl_diagonal_normal(q: DiagonalNormal, p: DiagonalNormal) -> Tensor:
     return q._sum(kl_per_dimension(q, p))

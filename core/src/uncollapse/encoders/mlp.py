@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Literal
 
 from pydantic import Field, PositiveInt
@@ -28,7 +29,7 @@ ACTIVATIONS: dict[str, type[nn.Module]] = {
 def mlp(sizes: Sequence[int], activation: Activation, *, last: bool) -> nn.Sequential:
     """Return linear layers through ``sizes`` with activations between them, and after the last one if ``last``."""
     layers: list[nn.Module] = []
-    for i, (n_in, n_out) in enumerate(zip(sizes[:-1], sizes[1:], strict=True)):
+    for i, (n_in, n_out) in enumerate(pairwise(sizes)):
         layers.append(nn.Linear(n_in, n_out))
         if last or i < len(sizes) - 2:
             layers.append(ACTIVATIONS[activation]())
@@ -43,7 +44,7 @@ class MLPEncoder(nn.Module):
         event_shape: Shape ``X`` of the data.
         hidden: Widths of the layers; the last is the feature width ``H``.
         activation: After every layer.
-    """  # noqa: D205
+    """
 
     def __init__(self, event_shape: tuple[int, ...], hidden: Sequence[int], activation: Activation = "relu") -> None:
         super().__init__()

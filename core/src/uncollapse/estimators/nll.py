@@ -43,28 +43,40 @@ class ImportanceWeightedNLL:
         samples: Draws per example, ``K``.
         max_batch: Latents that go through the decoder at once; bounds memory, changes no number but for rounding.
         bits_per_dimension: Whether to report the same number in bits per data dimension too.
+        examples: Use only the first examples of the set, which evaluation visits in random order; None for all.
     """
 
-    def __init__(self, samples: int = 500, max_batch: int = 1000, bits_per_dimension: bool = True) -> None:
+    def __init__(
+        self,
+        samples: int = 500,
+        max_batch: int = 1000,
+        bits_per_dimension: bool = True,
+        examples: int | None = None,
+    ) -> None:
         self.samples = samples
         self.max_batch = max_batch
         self.bits_per_dimension = bits_per_dimension
+        self.examples = examples
 
     def __call__(self, model: LatentVariableModel, batches: Callable[[], Iterable[Batch]]) -> Estimates:
         """Return ``nll`` in nats and, if asked for, ``bits_per_dimension``."""
         values: list[Tensor] = []
-        dimensions = 1
+        dimensions, left = 1, math.inf if self.examples is None else self.examples
         with measuring(model):
             p_z = model.p_z()
             for batch in batches_on_device(model, batches):
                 dimensions = batch.x[0].numel()
-                for x in torch.split(batch.x, self.max_batch):
+                chosen = batch.x[: int(min(left, len(batch)))]
+                left -= len(chosen)
+                for x in torch.split(chosen, self.max_batch):
                     q = model.infer(x, AT_END)
                     total = torch.full((), -math.inf)
                     for terms in draw(model, q, p_z, x, self.samples, self.max_batch):
                         part = terms.log_weights.logsumexp(0)
                         total = torch.logaddexp(total.to(part), part)
                     values.append(math.log(self.samples) - total)
+                if not left:
+                    break
         nll = torch.cat(values)
         note = f"importance weighted, K = {self.samples}"
         found = {"nll": mean_estimate(nll, "nats", note)}
@@ -79,7 +91,8 @@ class ImportanceWeightedNLLConfig(EstimatorConfig):
     type: Literal["nll"] = "nll"
     samples: PositiveInt = Field(500, description="posterior samples per example, K")
     max_batch: PositiveInt = Field(1000, description="latents that go through the decoder at once; bounds memory")
+    examples: PositiveInt | None = Field(None, description="use only so many examples, drawn at random; null for all")
 
     def build(self, context: BuildContext) -> ImportanceWeightedNLL:
         """Return the estimator; text is not reported in bits per dimension, its length being the data's."""
-        return ImportanceWeightedNLL(self.samples, self.max_batch, context.data.support != "tokens")
+        return ImportanceWeightedNLL(self.samples, self.max_batch, context.data.support != "tokens", self.examples)

@@ -14,10 +14,13 @@ from .likelihoods import (
 __all__ = [
     "COMPONENTS",
     "BernoulliLikelihood",
+    "BernoulliLikelihoodConfig",
     "BernoulliPixels",
     "CategoricalLikelihood",
+    "CategoricalLikelihoodConfig",
     "CategoricalPixels",
     "GaussianLikelihood",
+    "GaussianLikelihoodConfig",
 ]
 
 COMPONENTS = (BernoulliLikelihoodConfig, GaussianLikelihoodConfig, CategoricalLikelihoodConfig)

@@ -11,7 +11,7 @@ import math
 from typing import Literal
 
 import torch
-from pydantic import Field
+from pydantic import Field, PositiveFloat
 from torch import Size, Tensor, nn
 from torch.distributions import Categorical, Distribution, Independent, constraints
 
@@ -42,7 +42,7 @@ class BernoulliPixels(Distribution):
         super().__init__(logits.shape[:cut], logits.shape[cut:], validate_args=False)
 
     @property
-    def support(self) -> constraints.Constraint:  # type: ignore[override]
+    def support(self) -> constraints.Constraint:
         """Return {0, 1} over the event's dimensions."""
         return constraints.independent(constraints.boolean, self._event_dim)
 
@@ -57,7 +57,7 @@ class BernoulliPixels(Distribution):
         p = self.mean
         return p * (1 - p)
 
-    def expand(self, batch_shape: Size | list[int], _instance: object = None) -> BernoulliPixels:
+    def expand(self, batch_shape: Size | list[int] | tuple[int, ...], _instance: object = None) -> BernoulliPixels:
         """Return the same distribution over a larger batch; memory is shared."""
         return BernoulliPixels(self.logits.expand(Size(batch_shape) + self.event_shape), self._event_dim)
 
@@ -150,7 +150,7 @@ class CategoricalPixels(Distribution):
         return logits
 
     @property
-    def support(self) -> constraints.Constraint:  # type: ignore[override]
+    def support(self) -> constraints.Constraint:
         """Return the unit interval; values are read on the grid of levels."""
         return constraints.independent(constraints.unit_interval, self._event_dim)
 
@@ -160,7 +160,7 @@ class CategoricalPixels(Distribution):
         grid = torch.linspace(0, 1, self._levels, device=self.logits.device, dtype=self.logits.dtype)
         return (self.logits.exp() * grid).sum(-1)
 
-    def expand(self, batch_shape: Size | list[int], _instance: object = None) -> CategoricalPixels:
+    def expand(self, batch_shape: Size | list[int] | tuple[int, ...], _instance: object = None) -> CategoricalPixels:
         """Return the same distribution over a larger batch; memory is shared."""
         shape = Size(batch_shape) + self.event_shape + Size((self._levels,))
         return CategoricalPixels(self.logits.expand(shape), self._event_dim)
@@ -171,7 +171,8 @@ class CategoricalPixels(Distribution):
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Return the log probability mass in nats, ``[*batch]``, of values on the grid ``k / (K - 1)``."""
-        return self._base.log_prob((value * (self._levels - 1)).round())
+        log_prob: Tensor = self._base.log_prob((value * (self._levels - 1)).round())
+        return log_prob
 
 
 class CategoricalLikelihood(nn.Module):
@@ -181,7 +182,7 @@ class CategoricalLikelihood(nn.Module):
     Args:
         event_shape: Shape ``X`` of the data.
         levels: Number of values, 256 for bytes.
-    """  # noqa: D205
+    """
 
     def __init__(self, event_shape: tuple[int, ...], levels: int = 256) -> None:
         super().__init__()
@@ -211,7 +212,7 @@ class GaussianLikelihoodConfig(LikelihoodConfig):
 
     type: Literal["gaussian"] = "gaussian"
     supports = frozenset({"binary", "unit_interval", "bytes", "real"})
-    scale: float | Literal["per_value", "learned"] = Field(
+    scale: PositiveFloat | Literal["per_value", "learned"] = Field(
         "learned", description="'learned' (one for all), 'per_value' (from the decoder), or a fixed standard deviation"
     )
     min_scale: float = Field(1e-3, gt=0)

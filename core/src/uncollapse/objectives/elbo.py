@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 from torch import Tensor
 
 from ..config.component import BuildContext, Installed, ObjectiveConfig, ScheduleConfig
@@ -62,8 +62,10 @@ class ELBO:
         # Evaluation compares models, so it is done at the true rate (MAE's released code validates with free bits 0).
         if floor is None or floor.nats == 0 or progress.final:
             return rate.mean()
+        # A floor under the batch's mean is not linear in it, so it stands under the mean of the global batch.
+        couples = floor.variant.startswith("batch")
         if floor.variant.endswith("total"):
-            return free_bits(rate, floor.nats, floor.variant)
+            return free_bits(inference.gather(rate) if couples else rate, floor.nats, floor.variant)
         q, p = inference.q, inference.p_z
         if not (isinstance(q, DiagonalNormal) and isinstance(p, DiagonalNormal)) or self.rate == "monte_carlo":
             raise ConfigError(
@@ -71,7 +73,8 @@ class ELBO:
                 f"posterior is {type(q).__name__} and the prior {type(p).__name__}; use 'batch_total' or "
                 "'example_total'"
             )
-        return free_bits(kl_per_dimension(q, p), floor.nats, floor.variant)
+        rates = kl_per_dimension(q, p)
+        return free_bits(inference.gather(rates) if couples else rates, floor.nats, floor.variant)
 
 
 class FreeBitsConfig(BaseModel):
@@ -93,6 +96,15 @@ class ELBOConfig(ObjectiveConfig):
     free_bits: FreeBitsConfig | None = None
     rate: RateMode = Field("auto", description="analytic, monte_carlo, or auto: analytic where known")
     samples: int = Field(1, ge=1, description="draws of the posterior per example")
+
+    @field_validator("rate_weight")
+    @classmethod
+    def _not_negative(cls, schedule: ScheduleConfig) -> ScheduleConfig:
+        for name in ("value", "start", "end"):
+            weight = getattr(schedule, name, 0.0)
+            if weight < 0:
+                raise ValueError(f"{name}: expected a weight of at least 0, found {weight:g}")
+        return schedule
 
     def build(self, context: BuildContext) -> ELBO:
         """Return the objective."""

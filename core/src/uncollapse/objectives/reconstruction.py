@@ -19,7 +19,7 @@ class Reconstruction:
 
     Args:
         samples: Draws of the posterior per example, ``S``.
-    """  # noqa: D205
+    """
 
     def __init__(self, samples: int = 1) -> None:
         self.samples = samples

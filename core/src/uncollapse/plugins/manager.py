@@ -128,7 +128,7 @@ class Registry:
         found = []
         for plugin in self.plugins:
             module = self._manager.get_plugin(plugin.name)
-            if plugin.error is None and hasattr(module, "uncollapse_demo"):
+            if module is not None and plugin.error is None and hasattr(module, "uncollapse_demo"):
                 found.append((plugin.name, dict(module.uncollapse_demo())))
         return found
 
@@ -173,7 +173,11 @@ class Registry:
         if not name.startswith(prefix) or "." in name[len(prefix) :]:
             raise PluginError(f"{who}.type: expected {prefix + 'name'!r} (the plugin's name first), found {name!r}")
         missing = sorted(getattr(config, "__abstractmethods__", ()))
-        missing += [m for m in ("build", "epochs", "latent_shape") if getattr(getattr(config, m, None), "__isabstractmethod__", False)]
+        missing += [
+            m
+            for m in ("build", "epochs", "latent_shape")
+            if getattr(getattr(config, m, None), "__isabstractmethod__", False)
+        ]
         if missing:
             base = KINDS[config.kind]
             signature = inspect.signature(base.build) if hasattr(base, "build") else ""

@@ -33,7 +33,7 @@ class GaussianPosterior(nn.Module):
 
     Raises:
         ShapeError: A spatial latent does not match the features.
-    """  # noqa: D205
+    """
 
     def __init__(
         self,
@@ -51,8 +51,8 @@ class GaussianPosterior(nn.Module):
             needed = (2 * self.latent_shape[0], *self.latent_shape[1:])
             if tuple(feature_shape) != needed:
                 raise ShapeError(
-                    f"model.posterior.latent_dim: a latent of shape {self.latent_shape} needs encoder features of shape "
-                    f"{needed}, found {tuple(feature_shape)}; change the encoder's output or use a flat latent"
+                    f"model.posterior.latent_dim: a latent of shape {self.latent_shape} needs encoder features of "
+                    f"shape {needed}, found {tuple(feature_shape)}; change the encoder's output or use a flat latent"
                 )
         self.head = nn.Identity() if spatial else nn.Linear(math.prod(feature_shape), 2 * self.latent_shape[0])
 

@@ -76,7 +76,7 @@ class CyclicalSchedule:
         rise: Share of a cycle that rises.
         start: Value at the beginning of a cycle.
         end: Value of the plateau.
-    """  # noqa: D205
+    """
 
     def __init__(
         self, until_epoch: float, cycles: int = 4, rise: float = 0.5, start: float = 0.0, end: float = 1.0
@@ -97,7 +97,7 @@ class CyclicalSchedule:
 
 
 class ConstantScheduleConfig(ScheduleConfig):
-    """A weight that stays; a bare number in a pipeline means this."""
+    """A weight that stays, as in beta-VAE: Higgins et al. (2017), eq. 4. A bare number in a pipeline means this."""
 
     type: Literal["constant"] = "constant"
     value: float

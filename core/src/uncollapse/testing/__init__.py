@@ -1,1 +1,50 @@
-"""The conformance kit for components."""
+"""The conformance kit: is this component what its protocol promises?
+
+>>> from uncollapse.testing import check_component
+>>> from uncollapse.schedules.schedules import ConstantScheduleConfig
+>>> check_component(ConstantScheduleConfig(value=0.5)).passed
+True
+
+``assert_conforms(config)`` does the same inside a test and lists what failed. With pytest the fixture
+``assert_conforms`` is there as soon as uncollapse is installed. Names are loaded when first used, because pytest
+imports this package in every project that shares the environment.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .conformance import assert_conforms, check_component, example_of
+    from .contexts import Setting
+    from .reference import reference_inference, reference_model
+    from .report import Check, Conformance
+
+_HOME = {
+    "Check": "report",
+    "Conformance": "report",
+    "Setting": "contexts",
+    "assert_conforms": "conformance",
+    "check_component": "conformance",
+    "example_of": "conformance",
+    "reference_inference": "reference",
+    "reference_model": "reference",
+}
+
+__all__ = [
+    "Check",
+    "Conformance",
+    "Setting",
+    "assert_conforms",
+    "check_component",
+    "example_of",
+    "reference_inference",
+    "reference_model",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOME:
+        return getattr(import_module(f".{_HOME[name]}", __name__), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

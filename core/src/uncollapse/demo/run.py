@@ -1,0 +1,136 @@
+"""Train the demo's runs, and put them side by side in a table, a page and a JSON file."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from copy import deepcopy
+from importlib.resources import files
+from pathlib import Path
+from statistics import fmean, stdev
+from typing import TYPE_CHECKING, Any
+
+import yaml
+from rich.console import Console
+from rich.table import Table
+
+from ..config.load import dump_config
+from ..errors import RunDirectoryError
+from ..files import write_atomically
+from ..pipeline import Pipeline
+from ..plugins import registry
+
+if TYPE_CHECKING:
+    from ..training.run import Run
+
+__all__ = ["demo_pipelines", "run_demo", "summarize"]
+
+_COLUMNS = {
+    "rate": "rate, nats",
+    "distortion": "distortion, nats",
+    "nll": "NLL, nats",
+    "mutual_information": "mutual information, nats",
+    "active_units": "active units",
+    "knn_accuracy": "k-NN accuracy",
+}
+
+
+def demo_pipelines(seed: int = 0) -> dict[str, Pipeline]:
+    """Return the demo's pipelines by name: the plain VAE first, then one for every installed remedy."""
+    base = yaml.safe_load((files(__package__) / "vae.yaml").read_text(encoding="utf-8"))
+    pipelines = {}
+    for fragment in [{}, *(fragment for _, fragment in registry().demos())]:
+        raw = {**_merged(base, fragment), "seed": seed}
+        pipelines[raw["name"]] = Pipeline.from_dict(raw)
+    return pipelines
+
+
+def run_demo(folder: Path, seeds: int = 1, *, quiet: bool = False, console: Console | None = None) -> Path:
+    """Train what is not trained yet, print the table, write ``summary.json`` and ``report.html``; return the page.
+
+    Args:
+        folder: Holds one run directory for each pipeline and seed. Finished runs of the same pipeline are kept,
+            interrupted ones resumed.
+        seeds: Seeds 0 to ``seeds - 1``; the table shows means over them.
+        quiet: No progress bars.
+        console: Where the table goes.
+
+    Raises:
+        RunDirectoryError: ``folder`` holds runs of other pipelines.
+    """
+    from ..report import build
+
+    console = console or Console()
+    runs: list[Run] = []
+    for seed in range(seeds):
+        for name, pipeline in demo_pipelines(seed).items():
+            runs.append(_trained(folder / f"{name}-seed{seed}", pipeline, console, quiet))
+    rows = [summarize(run) for run in runs]
+    write_atomically(folder / "summary.json", json.dumps(rows, indent=2) + "\n")
+    first_seed = [run for run in runs if run.config.seed == 0]
+    page = build(first_seed, folder / "report.html")
+    console.print(_table(rows))
+    return page
+
+
+def summarize(run: Run) -> dict[str, Any]:
+    """Return a run's row: name, seed, latent dimension and the measured numbers (accuracy in 0 to 1, nats)."""
+    results = run.results or {}
+    numbers = {**results.get("estimates", {}), **results.get("probes", {})}
+    measured = {key: numbers[key]["value"] if key in numbers else None for key in _COLUMNS}
+    return {
+        "name": run.config.name,
+        "seed": run.config.seed,
+        "latent_dim": math.prod(run.config.model.posterior.latent_shape),
+        **measured,
+    }
+
+
+def _trained(directory: Path, pipeline: Pipeline, console: Console, quiet: bool) -> Run:
+    from ..training.run import Run
+
+    if not directory.exists():
+        return pipeline.fit(directory, quiet=quiet)
+    run = Run(directory)
+    if dump_config(run.config) != dump_config(pipeline.config):
+        raise RunDirectoryError(
+            f"{directory} holds a run of another pipeline (of an earlier version, perhaps); delete it, or give the "
+            "demo another folder with --runs"
+        )
+    if run.results is not None:
+        console.print(f"{directory}: trained already; delete it to train again")
+        return run
+    return pipeline.fit(directory, resume=True, quiet=quiet)
+
+
+def _merged(base: Mapping[str, Any], fragment: Mapping[str, Any]) -> dict[str, Any]:
+    merged = deepcopy(dict(base))
+    for key, value in fragment.items():
+        both = isinstance(value, Mapping) and isinstance(merged.get(key), Mapping)
+        merged[key] = _merged(merged[key], value) if both else deepcopy(value)
+    return merged
+
+
+def _table(rows: Sequence[Mapping[str, Any]]) -> Table:
+    seeds = len({row["seed"] for row in rows})
+    title = "seed 0" if seeds == 1 else f"mean ± standard error over {seeds} seeds"
+    table = Table(title=f"Real digits, the same PixelCNN decoder ({title})")
+    table.add_column("run")
+    for label in _COLUMNS.values():
+        table.add_column(label, justify="right")
+    for name in dict.fromkeys(row["name"] for row in rows):
+        values = [row for row in rows if row["name"] == name]
+        table.add_row(name, *(_cell([v[key] for v in values], key) for key in _COLUMNS))
+    return table
+
+
+def _cell(values: Sequence[float | None], key: str) -> str:
+    known = [v for v in values if v is not None]
+    if not known:
+        return "not measured"
+    scale, digits = (100.0, 1) if key.endswith("accuracy") else (1.0, 2)
+    mean = f"{scale * fmean(known):.{digits}f}"
+    if len(known) > 1:
+        mean += f" ± {scale * stdev(known) / math.sqrt(len(known)):.{digits}f}"
+    return mean + (" %" if key.endswith("accuracy") else "")

@@ -1,0 +1,218 @@
+"""What the commands do when everything is right."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from importlib.metadata import EntryPoint, version
+from pathlib import Path
+
+import numpy as np
+import pytest
+from uncollapse import __version__
+from uncollapse.cli import main
+from uncollapse.plugins.manager import DISABLE
+from uncollapse.training.run import Run
+
+
+def output(capsys: pytest.CaptureFixture[str], *argv: str) -> str:
+    """Run a command that must succeed, and return what it printed with single blanks."""
+    capsys.readouterr()
+    code = main(argv)
+    said = capsys.readouterr()
+    assert code == 0, said.err
+    return re.sub(r"\s+", " ", said.out)
+
+
+COMMANDS = [
+    [],
+    *([name] for name in ("train", "evaluate", "sample", "report", "schema", "demo", "plugins")),
+    ["plugins", "show"],
+]
+
+
+def test_help_imports_nothing_heavy() -> None:
+    script = f"""
+import sys
+from uncollapse.cli import main
+for command in {COMMANDS!r}:
+    assert main([*command, "--help"]) == 0, command
+assert main(["--version"]) == 0
+heavy = ("torch", "numpy", "pydantic", "sklearn", "accelerate", "plotly", "yaml")
+loaded = sorted(name for name in heavy if name in sys.modules)
+assert not loaded, loaded
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    for words in ("--resume", "--checkpoint", "--sampler", "--seeds", "PIPELINE", "TYPE"):
+        assert words in done.stdout
+
+
+def test_the_entry_point_is_installed() -> None:
+    script = "from uncollapse.cli import main; raise SystemExit(main())"
+    done = subprocess.run([sys.executable, "-c", script, "--version"], capture_output=True, text=True, check=True)
+    assert done.stdout == f"uncollapse {__version__}\n"
+    assert version("uncollapse") == __version__
+
+
+def test_train_keeps_everything_and_says_where(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    said = output(capsys, "train", "p.yaml", "--name", "other", "--runs", "here", "--set", "training.epochs=1")
+    run = Run(folder / "here" / "other")
+    assert run.config.training.epochs == 1
+    assert run.config.name == "other"
+    assert run.results is not None
+    assert set(run.results["estimates"]) == {"elbo", "rate", "distortion"}
+    assert "test split, 300 examples" in said
+    assert "elbo" in said
+    assert "Everything is in here/other. A page on it: uncollapse report here/other" in said
+
+
+def test_train_quietly(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert output(capsys, "train", "p.yaml", "--quiet") == ""
+    assert Run("runs/tiny").results is not None
+
+
+def test_a_name_of_digits_is_a_name(folder: Path) -> None:
+    assert main(["train", "p.yaml", "--quiet", "--name", "2024", "--set", "evaluation={}"]) == 0
+    assert Run("runs/2024").results is None
+
+
+def test_resume_trains_longer(finished: Path) -> None:
+    before = len(Run("runs/tiny").metrics())
+    assert main(["train", "p.yaml", "--quiet", "--resume", "--set", "training.epochs=3"]) == 0
+    assert Run("runs/tiny").config.training.epochs == 3
+    assert len(Run("runs/tiny").metrics()) > before
+
+
+def test_evaluate_measures_what_is_asked(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    said = output(
+        capsys, "evaluate", "runs/tiny", "--split", "validation", "--set", "evaluation.estimators=[active_units]",
+        "--set", "evaluation.probes=[{type: knn, neighbors: 3}]",
+    )  # fmt: skip
+    results = Run("runs/tiny").results
+    assert results is not None
+    assert results["split"] == "validation"
+    assert results["examples"] == 200
+    assert set(results["estimates"]) == {"active_units"}
+    accuracy = results["probes"]["knn_accuracy"]["value"]
+    assert f"{100 * accuracy:.4g} %" in said
+    assert "validation split, 200 examples" in said
+    assert "Written to runs/tiny/results.json" in said
+    # What was trained is what it was.
+    assert Run("runs/tiny").config.evaluation.split == "test"
+
+
+def test_evaluate_without_a_section_measures_what_a_verdict_needs(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["train", "p.yaml", "--quiet", "--set", "evaluation={batch_size: 300}"]) == 0
+    said = output(capsys, "evaluate", "runs/tiny", "--output", "numbers.json", "--checkpoint", "last")
+    results = json.loads(Path("numbers.json").read_text())
+    assert {"elbo", "mutual_information", "active_units"} <= set(results["estimates"])
+    assert "nats used" in said
+    assert Run("runs/tiny").results is None
+
+
+def test_sample_writes_a_picture(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    image = pytest.importorskip("PIL.Image", reason="looking at the picture needs Pillow")
+    said = output(capsys, "sample", "runs/tiny", "--count", "10")
+    assert said == "10 samples are in runs/tiny/samples.png "
+    with image.open("runs/tiny/samples.png") as picture:
+        # 4 columns and 3 rows of 8×8 with a gap of 1.
+        assert picture.size == (35, 26)
+        assert picture.getcolors() is not None
+
+
+def test_sample_writes_numbers_that_follow_from_the_seed(finished: Path) -> None:
+    def draw(name: str, *more: str) -> np.ndarray:
+        assert main(["sample", "runs/tiny", "-n", "5", "-o", name, *more]) == 0
+        with np.load(name) as arrays:
+            x: np.ndarray = arrays["x"]
+        return x
+
+    first = draw("a.npz")
+    assert first.shape == (5, 1, 8, 8)
+    assert set(np.unique(first)) <= {0.0, 1.0}
+    assert np.array_equal(first, draw("b.npz"))
+    assert not np.array_equal(first, draw("c.npz", "--seed", "1"))
+    means = draw("d.npz", "--sampler", "{type: scaled_gaussian, scale: 0.1, means: true}")
+    assert ((means > 0) & (means < 1)).all()
+
+
+def test_vectors_are_no_picture(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    np.savez("d.npz", x=np.random.default_rng(0).normal(size=(60, 3)))
+    changes = ["data={type: arrays, path: d.npz, batch_size: 20}", "model.decoder.likelihood=gaussian", "evaluation={}"]
+    assert main(["train", "p.yaml", "--quiet", *(part for change in changes for part in ("--set", change))]) == 0
+    assert output(capsys, "sample", "runs/tiny") == "64 samples are in runs/tiny/samples.npz "
+    assert main(["sample", "runs/tiny", "--output", "x.png"]) == 2
+    assert capsys.readouterr().err == (
+        "error: --output x.png: the run's data have shape (3,) and support 'real', which is no picture; use a name "
+        "that ends in .npz\n"
+    )
+
+
+def test_report_on_one_run_and_on_two(
+    finished: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("plotly", reason="needs the extra 'report'")
+    opened: list[str] = []
+    monkeypatch.setattr("webbrowser.open", opened.append)
+    assert output(capsys, "report", "runs/tiny", "--open") == "Written to runs/tiny/report.html "
+    assert opened == [f"file://{finished}/runs/tiny/report.html"]
+    assert output(capsys, "report", "runs/tiny", "runs/tiny") == "Written to report.html "
+    assert "tiny" in Path("report.html").read_text(encoding="utf-8")
+
+
+def test_demo_is_handed_what_was_asked(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: dict[str, object] = {}
+
+    def run_demo(folder: Path, seeds: int, *, quiet: bool, console: object) -> Path:
+        asked.update(folder=folder, seeds=seeds, quiet=quiet)
+        return folder / "report.html"
+
+    monkeypatch.setattr("uncollapse.demo.run_demo", run_demo)
+    said = output(capsys, "demo", "--seeds", "3", "--runs", "there", "--quiet")
+    assert asked == {"folder": Path("there"), "seeds": 3, "quiet": True}
+    assert said == "Written to there/report.html "
+
+
+def test_plugins_lists_all_and_why_some_are_not_there(
+    folder: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    fresh_registry: Callable[[], None],
+) -> None:
+    (folder / "broken_plugin.py").write_text("raise ImportError('no such library')")
+    monkeypatch.syspath_prepend(folder)
+    monkeypatch.setenv(DISABLE, "absent")
+    points = [EntryPoint(n, "broken_plugin", "uncollapse") for n in ("broken", "absent")]
+    monkeypatch.setattr("uncollapse.plugins.manager.entry_points", lambda group: points)
+    said = output(capsys, "plugins")
+    assert f"core uncollapse {__version__}" in said
+    assert "data arrays, cifar10, digits" in said
+    assert "broken: importing broken_plugin raised ImportError: no such library" in said
+    assert f"switched off by the environment variable {DISABLE}" in said
+
+
+def test_plugins_shows_a_component(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    said = output(capsys, "plugins", "show", "objective:elbo")
+    assert f"elbo objective of core (uncollapse {__version__})" in said
+    assert "Kingma and Welling (2014), eq. 3" in said
+    assert "rate_weight │ number or schedule │" in said
+    assert "samples │ integer ≥ 1 │ 1 │ draws of the posterior per example" in said
+    said = output(capsys, "plugins", "show", "digits")
+    assert "binarize │ none, dynamic, static, threshold │ none │" in said
+    said = output(capsys, "plugins", "show", "posterior:gaussian")
+    assert "latent_dim │ integer > 0 or list of integer > 0 │ (required) │" in said
+    assert "moments │ list of moment transform │ [] │" in said
+
+
+@pytest.mark.parametrize("name", ["standard_normal", "linear", "adam", "knn", "omniglot", "arrays", "nll", "pixelcnn"])
+def test_plugins_shows_every_kind(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert name in output(capsys, "plugins", "show", name)
