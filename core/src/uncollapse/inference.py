@@ -81,7 +81,8 @@ class Inference:
     @cached_property
     def distortion(self) -> Tensor:
         """``-E_q log p(x|z)`` estimated from the samples, nats, ``[B]``."""
-        return -self.log_p_x.mean(0)
+        # The mean of one is that one, and costs nothing.
+        return -(self.log_p_x[0] if len(self.log_p_x) == 1 else self.log_p_x.mean(0))
 
     @cached_property
     def _analytic_rate(self) -> Tensor | None:

@@ -117,6 +117,8 @@ class Pipeline:
     ) -> Run:
         """Train, evaluate as the pipeline says, and return the run.
 
+        Under ``torchrun`` all processes train, and the first one measures.
+
         Args:
             directory: The run directory; by default ``runs/<name>``.
             runs: Folder of run directories.
@@ -138,7 +140,7 @@ class Pipeline:
         check_evaluation(built, self.config.evaluation)
         trainer = Trainer(self.config, built, run, quiet=quiet)
         trainer.fit(resume=resume)
-        if trainer.accelerator.is_main_process and (self.config.evaluation.estimators or self.config.evaluation.probes):
+        if trainer.disband() and (self.config.evaluation.estimators or self.config.evaluation.probes):
             trained = run.load()
             trained.model.to(trainer.device)
             results = evaluate(trained, self.config.evaluation, self.config.seed)

@@ -10,7 +10,7 @@ from torch import Size, Tensor
 from torch.distributions import Distribution, constraints
 from torch.distributions.kl import register_kl
 
-__all__ = ["DiagonalNormal", "gaussian_base", "kl_per_dimension", "standard_normal"]
+__all__ = ["DiagonalNormal", "StandardNormal", "gaussian_base", "kl_per_dimension", "standard_normal"]
 
 _LOG_2PI = math.log(2 * math.pi)
 
@@ -77,9 +77,11 @@ class DiagonalNormal(Distribution):
 
     def rsample(self, sample_shape: Any = Size()) -> Tensor:
         """Draw reparameterized samples ``[*sample_shape, *batch, *D]``."""
-        shape = Size(sample_shape) + self._mean.shape
+        sample_shape = Size(sample_shape)
+        # One sample, the common case, has the moments' own shape, so its gradient needs no sum over samples.
+        shape = self._mean.shape if sample_shape.numel() == 1 else sample_shape + self._mean.shape
         noise = torch.randn(shape, dtype=self._mean.dtype, device=self._mean.device)
-        return torch.addcmul(self._mean, noise, self.stddev)
+        return (self._mean + noise * self.stddev).reshape(sample_shape + self._mean.shape)
 
     def rsample_and_log_prob(self, sample_shape: Any = Size()) -> tuple[Tensor, Tensor]:
         """Draw ``z [*sample_shape, *batch, *D]`` and return it with ``log q(z)`` ``[*sample_shape, *batch]``.
@@ -104,10 +106,20 @@ class DiagonalNormal(Distribution):
         return t.sum(dim=tuple(range(-self._event_dim, 0))) if self._event_dim else t
 
 
-def standard_normal(latent_shape: tuple[int, ...], device: torch.device | str | None = None) -> DiagonalNormal:
+class StandardNormal(DiagonalNormal):
+    """``N(0, I)`` with batch ``[]``: a Gaussian whose divergences are simpler.
+
+    Args:
+        zeros: ``[*D]``, all 0.
+    """
+
+    def __init__(self, zeros: Tensor) -> None:
+        super().__init__(zeros, zeros, event_dim=zeros.dim())
+
+
+def standard_normal(latent_shape: tuple[int, ...], device: torch.device | str | None = None) -> StandardNormal:
     """Return ``N(0, I)`` with batch ``[]`` and event ``latent_shape``."""
-    zeros = torch.zeros(latent_shape, device=device)
-    return DiagonalNormal(zeros, zeros, event_dim=len(latent_shape))
+    return StandardNormal(torch.zeros(latent_shape, device=device))
 
 
 def gaussian_base(q: Distribution) -> DiagonalNormal | None:
@@ -131,6 +143,8 @@ def kl_per_dimension(q: DiagonalNormal, p: DiagonalNormal) -> Tensor:
 
     Kingma and Welling (2014), appendix B, for two Gaussians.
     """
+    if isinstance(p, StandardNormal):
+        return 0.5 * (q.mean.square() + q.logvar.exp() - q.logvar - 1)
     difference = q.logvar - p.logvar
     scaled = (q.mean - p.mean) * (-0.5 * p.logvar).exp()
     return 0.5 * (difference.exp() - 1 - difference + scaled.square())

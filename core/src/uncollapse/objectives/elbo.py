@@ -49,18 +49,25 @@ class ELBO:
         inference = model(batch.x, samples=self.samples, progress=progress)
         rate, distortion = inference.rate(self.rate), inference.distortion
         weight = self.rate_weight(progress)
-        total = distortion.mean() + weight * self._floored(inference, rate, progress)
+        bound = distortion + rate
+        if weight == 1 and not self._has_floor(progress):
+            total = bound.mean()
+        else:
+            total = distortion.mean() + weight * self._floored(inference, rate, progress)
         return Loss(
             total=total,
-            terms={"elbo": -(distortion + rate), "distortion": distortion, "rate": rate},
+            terms={"elbo": -bound, "distortion": distortion, "rate": rate},
             inference=inference,
             weights={"rate_weight": weight},
         )
 
+    def _has_floor(self, progress: Progress) -> bool:
+        # Evaluation compares models, so it is done at the true rate (MAE's released code validates with free bits 0).
+        return self.free_bits is not None and self.free_bits.nats > 0 and not progress.final
+
     def _floored(self, inference: Inference, rate: Tensor, progress: Progress) -> Tensor:
         floor = self.free_bits
-        # Evaluation compares models, so it is done at the true rate (MAE's released code validates with free bits 0).
-        if floor is None or floor.nats == 0 or progress.final:
+        if floor is None or not self._has_floor(progress):
             return rate.mean()
         # A floor under the batch's mean is not linear in it, so it stands under the mean of the global batch.
         couples = floor.variant.startswith("batch")

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from ..config.component import BuildContext, PriorConfig
-from ..distributions import DiagonalNormal
+from ..distributions import StandardNormal
 
 __all__ = ["StandardNormalPrior", "StandardNormalPriorConfig"]
 
@@ -26,9 +26,9 @@ class StandardNormalPrior(nn.Module):
         super().__init__()
         self.register_buffer("zeros", torch.zeros(latent_shape), persistent=False)
 
-    def forward(self) -> DiagonalNormal:
+    def forward(self) -> StandardNormal:
         """Return ``p(z)``, batch ``[]``, event ``D``."""
-        return DiagonalNormal(self.zeros, self.zeros, event_dim=self.zeros.dim())
+        return StandardNormal(self.zeros)
 
 
 class StandardNormalPriorConfig(PriorConfig):

@@ -31,7 +31,8 @@ def make_accelerator(config: TrainingConfig) -> Accelerator:
     # Accelerate keeps one setting per process and refuses a second; a notebook trains several pipelines.
     AcceleratorState._reset_state(reset_partial_state=not torch.distributed.is_initialized())
     accelerator = Accelerator(
-        cpu=config.device == "cpu",
+        # Accelerate joins the processes of a launcher on the CPU only when it is told that this is where they are.
+        cpu=config.device == "cpu" or (config.device == "auto" and not torch.accelerator.is_available()),
         mixed_precision=precision,
         # An objective that ignores the prior, or a weight annealed from 0, leaves parameters without gradient.
         kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],

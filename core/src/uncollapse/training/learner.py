@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from accelerate import Accelerator
-from torch import nn
+from torch import Tensor, nn
 
 from ..config.pipeline import PipelineConfig
 from ..errors import CheckpointError
@@ -73,23 +73,27 @@ class Learner:
         """Enter training mode."""
         self._bare.train()
 
-    def step(self, batch: Batch, progress: Progress) -> Outcome:
-        """Step everything once on this process's share of a batch."""
+    def step(self, batch: Batch, progress: Progress) -> tuple[dict[str, Tensor], Mapping[str, float]]:
+        """Step everything once on this process's share of a batch, and return its terms and the schedules' values.
+
+        The pass itself is not returned: its tensors would be alive while the next step needs room for its own.
+        """
         if self._factor is not None:
             factor = self._factor(progress.step)
             for group, rate in zip(self.optimizer.param_groups, self._rates, strict=True):
                 group["lr"] = rate * factor
+        self.optimizer.zero_grad(set_to_none=True)
         outcome: Outcome = self._criterion(batch, progress)
-        self._accelerator.backward(outcome.total)
+        # No loss scaling in float32 and bfloat16, so nothing that the accelerator would add.
+        outcome.total.backward()
         if self._clip is not None:
             nn.utils.clip_grad_norm_(self._trainable, self._clip)
         self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
         if self.average is not None:
             self.average.update()
         if self._companions:
             outcome.terms.update(self._companions.step(outcome.inference, batch, progress))
-        return outcome
+        return outcome.terms, outcome.weights
 
     @contextmanager
     def evaluating(self) -> Iterator[Criterion]:

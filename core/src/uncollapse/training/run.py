@@ -65,6 +65,9 @@ class Run:
             raise RunDirectoryError(f"{run.path}: expected a folder, found a file; give the run another name")
         if resume:
             run._check_same(config)
+        elif os.environ.get("RANK", "0") != "0":
+            # Of several processes the first one looks and writes; what it has written already is no reason to stop.
+            return run
         elif run.path.exists() and any(run.path.iterdir()):
             raise RunDirectoryError(
                 f"{run.path} exists and is not empty; nothing was changed. Resume that run with --resume, or give this "
@@ -114,12 +117,13 @@ class Run:
         return self._json(_RESULTS) if (self.path / _RESULTS).exists() else None
 
     def write_results(self, results: Mapping[str, Any]) -> None:
-        """Write the measured numbers, all or nothing.
+        """Write the measured numbers with the run's name and seed, all or nothing.
 
         Raises:
             RunDirectoryError: They cannot be written.
         """
-        write_atomically(self.path / _RESULTS, json.dumps(results, indent=2) + "\n")
+        named = {"name": self.config.name, "seed": self.config.seed, **results}
+        write_atomically(self.path / _RESULTS, json.dumps(named, indent=2) + "\n")
 
     def metrics(self) -> list[dict[str, Any]]:
         """Return the rows of ``metrics.jsonl``, oldest first; a row cut short by a kill is left out.

@@ -115,6 +115,14 @@ class Trainer:
         if self._display is not None:
             self._display.close()
 
+    def disband(self) -> bool:
+        """Wait for all processes, end their group, and return whether this one is to go on alone."""
+        self.accelerator.wait_for_everyone()
+        main = bool(self.accelerator.is_main_process)
+        if self.processes > 1:
+            torch.distributed.destroy_process_group()
+        return main
+
     def train_epoch(self) -> None:
         """Train on what is left of the current epoch. Raises as :meth:`fit` does."""
         state, training, window = self.state, self.config.training, self._window
@@ -131,10 +139,10 @@ class Trainer:
             device=self.device,
         )
         for batch in batches:
-            outcome = learner.step(batch, Progress(state.step, self.steps_per_epoch, self._total_steps))
+            terms, weights = learner.step(batch, Progress(state.step, self.steps_per_epoch, self._total_steps))
             examples = len(batch)
-            window.add(Place(state.step, state.epoch, state.position), examples, outcome.terms)
-            self._weights = dict(outcome.weights)
+            window.add(Place(state.step, state.epoch, state.position), examples, terms)
+            self._weights = dict(weights)
             self._examples += examples
             state.step += 1
             state.position += 1
