@@ -45,6 +45,7 @@ class RandomBits(DataConfig):
     batch_size: int = BATCH
 
     def build(self, seed: int) -> InMemorySource:
+        """Return the source."""
         generator = torch.Generator().manual_seed(seed)
         images = torch.randint(2, (BATCH * STEPS, 1, 28, 28), generator=generator).float()
         train = TensorSplit(images, support="binary", seed=seed)
@@ -83,6 +84,7 @@ class BareVAE(nn.Module):
         )  # fmt: skip
 
     def forward(self, x: Tensor) -> Tensor:
+        """Return the negative evidence lower bound of ``x [B, 1, 28, 28]``, nats per example."""
         mean, logvar = self.head(self.encoder(x)).chunk(2, dim=1)
         z = mean + torch.exp(0.5 * logvar) * torch.randn_like(mean)
         distortion = binary_cross_entropy_with_logits(self.decoder(z), x, reduction="sum")
@@ -98,6 +100,7 @@ class BareLoop:
         self.optimizer = torch.optim.Adam(model.parameters(), lr=1e-3, fused=True)
 
     def epoch(self) -> float:
+        """Train for one epoch and return its mean loss."""
         total = torch.zeros((), device=self.images.device)
         order = torch.randperm(len(self.images)).to(self.images.device)
         for start in range(0, len(order), BATCH):
@@ -146,24 +149,20 @@ def compare(name: str, folder: Path, repeats: int) -> tuple[float, float, float]
         trainer.train_epoch()
         trainer.state.epoch, trainer.state.position = trainer.state.epoch + 1, 0
 
-    def bare_epoch() -> float:
-        return bare.epoch()
-
     trainer_epoch()
-    bare_epoch()
+    bare.epoch()
     pairs = []
     for i in range(repeats):
         # In turns, so that neither always runs on what the other left in the caches.
-        turns = (trainer_epoch, bare_epoch) if i % 2 else (bare_epoch, trainer_epoch)
-        times = {epoch: seconds(epoch, trainer.device) for epoch in turns}
-        pairs.append((times[trainer_epoch], times[bare_epoch]))
-    ours, theirs = trainer.run.metrics()[-1]["loss"], bare_epoch()
+        turns = [("ours", trainer_epoch), ("bare", bare.epoch)]
+        times = {who: seconds(epoch, trainer.device) for who, epoch in (turns if i % 2 else turns[::-1])}
+        pairs.append((times["ours"], times["bare"]))
+    ours, theirs = trainer.run.metrics()[-1]["loss"], bare.epoch()
     trainer.close()
     if abs(ours - theirs) > 0.02 * theirs:
         raise RuntimeError(f"{name}: the loops do not train the same model: losses {ours:.1f} and {theirs:.1f}")
-    return median(a / b for a, b in pairs), 1e3 * median(a for a, _ in pairs) / STEPS, 1e3 * median(
-        b for _, b in pairs
-    ) / STEPS
+    ours_ms, theirs_ms = (1e3 * median(times) / STEPS for times in zip(*pairs, strict=True))
+    return median(a / b for a, b in pairs), ours_ms, theirs_ms
 
 
 def main() -> None:

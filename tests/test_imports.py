@@ -125,6 +125,7 @@ OTHERS: dict[str, set[str]] = {
     "cli": {
         *SPEECH, "config", "demo", "evaluation", "files", "pipeline", "plugins", "report", "testing", "training", "verdict"
     },
+    "__main__": {"cli"},
 }  # fmt: skip
 
 # The protocol of learning rates that hear of validations lies beside the only one of them.

@@ -82,7 +82,7 @@ class Inference:
     def distortion(self) -> Tensor:
         """``-E_q log p(x|z)`` estimated from the samples, nats, ``[B]``."""
         # The mean of one is that one, and costs nothing.
-        return -(self.log_p_x[0] if len(self.log_p_x) == 1 else self.log_p_x.mean(0))
+        return -(self.log_p_x.squeeze(0) if len(self.log_p_x) == 1 else self.log_p_x.mean(0))
 
     @cached_property
     def _analytic_rate(self) -> Tensor | None:

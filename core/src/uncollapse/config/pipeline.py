@@ -80,7 +80,9 @@ class EvaluationConfig(_Section):
 
     split: Literal["train", "validation", "test"] = "test"
     batch_size: PositiveInt = 256
-    examples: PositiveInt | None = Field(None, description="use only so many examples of the split, drawn at random; null for all")
+    examples: PositiveInt | None = Field(
+        None, description="use only so many examples of the split, drawn at random; null for all"
+    )
     estimators: tuple[Annotated[EstimatorConfig, Installed("estimator")], ...] = ()
     probes: tuple[Annotated[ProbeConfig, Installed("probe")], ...] = ()
     code_samples: int = Field(0, ge=0, description="posterior samples averaged into a code for probes; 0: the mean")

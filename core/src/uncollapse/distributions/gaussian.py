@@ -42,8 +42,9 @@ class DiagonalNormal(Distribution):
             mean, logvar = mean.float(), logvar.float()
         self._mean, self.logvar = mean, logvar
         self._event_dim = event_dim
-        cut = mean.dim() - event_dim
-        super().__init__(mean.shape[:cut], mean.shape[cut:], validate_args=validate_args)
+        shape = mean.shape
+        cut = len(shape) - event_dim
+        super().__init__(shape[:cut], shape[cut:], validate_args=validate_args)
 
     @property
     def support(self) -> constraints.Constraint:
@@ -77,11 +78,12 @@ class DiagonalNormal(Distribution):
 
     def rsample(self, sample_shape: Any = Size()) -> Tensor:
         """Draw reparameterized samples ``[*sample_shape, *batch, *D]``."""
-        sample_shape = Size(sample_shape)
-        # One sample, the common case, has the moments' own shape, so its gradient needs no sum over samples.
-        shape = self._mean.shape if sample_shape.numel() == 1 else sample_shape + self._mean.shape
+        if tuple(sample_shape) == (1,):
+            # The common case: noise of the moments' own shape, so that no gradient is summed over samples.
+            return (self._mean + torch.randn_like(self._mean) * self.stddev).unsqueeze(0)
+        shape = Size(sample_shape) + self._mean.shape
         noise = torch.randn(shape, dtype=self._mean.dtype, device=self._mean.device)
-        return (self._mean + noise * self.stddev).reshape(sample_shape + self._mean.shape)
+        return torch.addcmul(self._mean, noise, self.stddev)
 
     def rsample_and_log_prob(self, sample_shape: Any = Size()) -> tuple[Tensor, Tensor]:
         """Draw ``z [*sample_shape, *batch, *D]`` and return it with ``log q(z)`` ``[*sample_shape, *batch]``.

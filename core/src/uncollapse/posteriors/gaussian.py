@@ -58,7 +58,7 @@ class GaussianPosterior(nn.Module):
 
     def forward(self, h: Tensor, progress: Progress | None = None) -> DiagonalNormal:
         """Return ``q(z|x)``, batch ``[B]``, event ``D``, for features ``h [B, *H]``."""
-        if len(self.latent_shape) == 1:
+        if len(self.latent_shape) == 1 and h.dim() > 2:
             h = h.flatten(1)
         mean, logvar = self.head(h).chunk(2, dim=1)
         if mean.dtype in (torch.bfloat16, torch.float16):
