@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
-from .distributions import DiagonalNormal, analytic_kl, gaussian_base
+from .distributions import DiagonalNormal, analytic_kl, gaussian_base, kl_per_dimension
 from .errors import ConfigError
 from .protocols import Progress
 
@@ -47,6 +47,7 @@ class Inference:
         p_x: Likelihood ``p(x|z)``, batch ``[S, B]``, event ``X``.
         progress: Where the run stands.
         known_log_q: ``log q(z|x)`` ``[S, B]`` where drawing the samples gave it for free.
+        log_q_per_dimension: Its terms, one for each latent dimension, ``[S, B, *D]``, where drawing gave them.
     """
 
     x: Tensor
@@ -57,6 +58,7 @@ class Inference:
     p_x: Distribution
     progress: Progress = field(default_factory=Progress)
     known_log_q: Tensor | None = None
+    log_q_per_dimension: Tensor | None = None
 
     @cached_property
     def base(self) -> DiagonalNormal | None:
@@ -108,6 +110,20 @@ class Inference:
                     "has no known closed form; use 'auto' or 'monte_carlo'"
                 )
         return (self.log_q - self.log_p_z).mean(0)
+
+    def rate_per_dimension(self, mode: RateMode = "auto") -> Tensor | None:
+        """Return the rate of every latent dimension in nats, ``[B, *D]``, or None where it does not fall apart so.
+
+        Analytic for two diagonal Gaussians, unless ``mode`` is ``monte_carlo``. For a Gaussian prior and a posterior
+        that gives its density term by term (a flow), ``log q_d - log p_d`` of the samples, unless it is ``analytic``.
+        """
+        if not isinstance(self.p_z, DiagonalNormal):
+            return None
+        if isinstance(self.q, DiagonalNormal):
+            return None if mode == "monte_carlo" else kl_per_dimension(self.q, self.p_z)
+        if self.log_q_per_dimension is None or mode == "analytic":
+            return None
+        return (self.log_q_per_dimension - self.p_z.log_prob_per_dimension(self.z)).mean(0)
 
     def gather(self, per_example: Tensor) -> Tensor:
         """Return a quantity ``[B, ...]`` of every example of the global batch, with gradients.

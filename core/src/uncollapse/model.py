@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
-from .distributions import DiagonalNormal, rsample_and_log_prob
+from .distributions import DiagonalNormal, FactorizedDensity, rsample_and_log_prob
 from .inference import Inference
 from .protocols import Bindable, DataInitialized, Decoder, Encoder, Posterior, Prior, Progress
 
@@ -55,9 +55,12 @@ class LatentVariableModel(nn.Module):
         """Make one pass over ``x [B, *X]`` with ``samples`` draws of the posterior."""
         h = cast(Encoder, self.encoder)(x)
         q = cast(Posterior, self.posterior)(h, progress)
-        known_log_q = None
+        known_log_q = log_q_per_dimension = None
         if isinstance(q, DiagonalNormal):
             z = q.rsample((samples,))
+        elif isinstance(q, FactorizedDensity):
+            z, log_q_per_dimension = q.rsample_and_log_prob_per_dimension((samples,))
+            known_log_q = log_q_per_dimension.flatten(2).sum(2)
         else:
             z, known_log_q = rsample_and_log_prob(q, (samples,))
         return Inference(
@@ -69,6 +72,7 @@ class LatentVariableModel(nn.Module):
             p_x=self.generate(z),
             progress=progress or Progress(),
             known_log_q=known_log_q,
+            log_q_per_dimension=log_q_per_dimension,
         )
 
     @torch.no_grad()

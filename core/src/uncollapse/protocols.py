@@ -34,6 +34,7 @@ __all__ = [
     "Estimate",
     "Estimates",
     "Estimator",
+    "Likelihood",
     "Loss",
     "MomentTransform",
     "Objective",
@@ -49,6 +50,7 @@ __all__ = [
     "Scores",
     "Split",
     "Support",
+    "output_channels",
 ]
 
 Support = Literal["binary", "unit_interval", "bytes", "real", "tokens"]
@@ -223,6 +225,16 @@ class Decoder(Protocol):
     def __call__(self, z: Tensor) -> Distribution: ...
 
 
+class Likelihood(Protocol):
+    """``likelihood(outputs) -> p(x|z)``: raw ``[..., O, *rest]`` to batch ``[...]``, event ``X = (C, *rest)``.
+
+    It says how many numbers ``O`` it reads at a position by one of two attributes: ``outputs_per_value``, ``O / C``, or
+    ``output_channels``, ``O`` itself, where the channels share some; decoders ask :func:`output_channels`.
+    """
+
+    def __call__(self, outputs: Tensor) -> Distribution: ...
+
+
 class Regularizer(Protocol):
     """``regularizer(inference) -> Penalty``. Couplings inside the batch go through ``inference.gathered()``."""
 
@@ -351,3 +363,9 @@ class Adversarial(Protocol):
 def finished(progress: Progress) -> Progress:
     """Return ``progress`` with every schedule at its final value."""
     return replace(progress, final=True)
+
+
+def output_channels(likelihood: nn.Module, data_channels: int) -> int:
+    """Return how many numbers a decoder is to put out at each position of data with ``data_channels`` channels."""
+    own = getattr(likelihood, "output_channels", None)
+    return cast(int, likelihood.outputs_per_value) * data_channels if own is None else cast(int, own)

@@ -141,9 +141,9 @@ def test_evaluation_knows_no_floor() -> None:
 
 
 @pytest.mark.parametrize("variant", ["batch_per_dimension", "example_per_dimension"])
-def test_floor_per_dimension_needs_an_analytic_rate(variant: Any) -> None:
+def test_floor_per_dimension_needs_a_rate_of_every_dimension(variant: Any) -> None:
     model, batch = reference_model(CONTEXT), Batch(torch.randn(6, X))
-    message = "objective.free_bits.variant: .* needs an analytic rate of every dimension"
+    message = "objective.free_bits.variant: .* needs a rate of every dimension"
     with pytest.raises(ConfigError, match=message):
         ELBO(free_bits=FreeBits(0.1, variant), rate="monte_carlo")(model, batch, Progress())
 
@@ -152,7 +152,7 @@ def test_floor_per_dimension_needs_an_analytic_rate(variant: Any) -> None:
             return Independent(Laplace(torch.zeros(D), torch.ones(D)), 1)
 
     model.prior = Other()
-    with pytest.raises(ConfigError, match=f"{message}, but the posterior is DiagonalNormal and the prior Independent"):
+    with pytest.raises(ConfigError, match=f"{message}, but the posterior is DiagonalNormal, the prior Independent"):
         ELBO(free_bits=FreeBits(0.1, variant))(model, batch, Progress())
     loss = ELBO(free_bits=FreeBits(100.0))(model, batch, Progress())
     assert_close(loss.total, loss.terms["distortion"].mean() + 100.0)

@@ -115,8 +115,7 @@ class PriorConfig(ComponentConfig):
 class LikelihoodConfig(ComponentConfig):
     """Builds a likelihood: what turns a decoder's raw output into ``p(x|z)``.
 
-    ``supports`` lists the data supports it accepts. ``channels(event_channels)`` says how many numbers per channel
-    of the data the decoder must put out.
+    ``supports`` lists the data supports it accepts.
     """
 
     kind: ClassVar[str] = "likelihood"
@@ -124,7 +123,7 @@ class LikelihoodConfig(ComponentConfig):
 
     @abstractmethod
     def build(self, context: BuildContext) -> nn.Module:
-        """Return the likelihood module: ``outputs_per_value`` and ``forward(outputs) -> Distribution``."""
+        """Return the likelihood module, a :class:`~uncollapse.protocols.Likelihood`."""
 
 
 class DecoderConfig(ComponentConfig):

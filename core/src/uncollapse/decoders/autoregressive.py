@@ -17,7 +17,7 @@ class AutoregressiveNetwork(Protocol):
     """What :class:`AutoregressivePixels` needs: outputs that depend, at each position, on earlier positions only.
 
     ``network(x, conditioning)`` maps images ``[N, *X]`` and conditioning ``[N, *K]`` to the likelihood's input
-    ``[N, outputs_per_value * C, H, W]``.
+    ``[N, O, H, W]``.
     """
 
     def __call__(self, x: Tensor, conditioning: Tensor) -> Tensor:
@@ -25,7 +25,7 @@ class AutoregressiveNetwork(Protocol):
         ...
 
     def at(self, x: Tensor, conditioning: Tensor, row: int, column: int) -> Tensor:
-        """Return the outputs at one position, ``[N, outputs_per_value * C, 1, 1]``."""
+        """Return the outputs at one position, ``[N, O, 1, 1]``."""
         ...
 
 
@@ -33,9 +33,9 @@ class AutoregressivePixels(Distribution):
     """``p(x|z) = prod_i p(x_i | x_<i, z)`` over the positions of an image in raster order: van den Oord et al.,
     Conditional Image Generation with PixelCNN Decoders (2016), eq. 3, https://arxiv.org/abs/1606.05328.
 
-    The channels of one position are independent given earlier positions and ``z``. Densities come from one pass over
-    the data (teacher forcing); samples are ancestral, one position after the other, and carry no gradient. There is no
-    closed form of the mean.
+    The channels of one position are independent given earlier positions and ``z``, unless the likelihood couples them.
+    Densities come from one pass over the data (teacher forcing); samples are ancestral, one position after the other,
+    and carry no gradient. There is no closed form of the mean.
 
     Args:
         network: Gives the outputs that the likelihood turns into conditionals.
@@ -73,7 +73,7 @@ class AutoregressivePixels(Distribution):
             value: ``x`` ``[..., *X]``; its leading dimensions broadcast against the batch.
 
         Returns:
-            A distribution of independent values, batch the broadcast shape, event ``X``. Its ``mean`` predicts each
+            A distribution of independent positions, batch the broadcast shape, event ``X``. Its ``mean`` predicts each
             pixel from the true pixels before it, which is not an image drawn from the model.
 
         Raises:

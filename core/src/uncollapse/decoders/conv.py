@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Annotated, Literal, cast
+from typing import Annotated, Literal
 
 from pydantic import Field, PositiveInt, model_validator
 from torch import Tensor, nn
@@ -14,6 +14,7 @@ from ..config.component import BuildContext, DecoderConfig, Installed, Likelihoo
 from ..encoders.conv import map_sizes, per_layer, require_image
 from ..encoders.mlp import ACTIVATIONS, Activation, mlp
 from ..likelihoods.likelihoods import BernoulliLikelihoodConfig
+from ..protocols import output_channels
 
 __all__ = ["ConvDecoder", "ConvDecoderConfig", "output_paddings"]
 
@@ -41,7 +42,7 @@ class ConvDecoder(nn.Module):
     Args:
         latent_shape: Shape ``D`` of one latent.
         event_shape: Shape ``X = (C, H, W)`` of the data.
-        likelihood: Turns ``[..., outputs_per_value * C, H, W]`` into ``p(x|z)``.
+        likelihood: Turns ``[..., O, H, W]`` into ``p(x|z)``.
         channels: Channels of the maps from the smallest on; as many as there are transposed convolutions.
         kernel_size: One number, or one a layer.
         stride: One number, or one a layer.
@@ -71,7 +72,7 @@ class ConvDecoder(nn.Module):
         sizes = map_sizes((height, width), kernels[::-1], strides[::-1], "model.decoder")[::-1]
         self.likelihood = likelihood
         self.latent_shape = tuple(latent_shape)
-        outputs = cast(int, likelihood.outputs_per_value) * data_channels
+        outputs = output_channels(likelihood, data_channels)
         act = ACTIVATIONS[activation]
         self.stem: nn.Module
         if self.latent_shape[1:] == sizes[0] and not hidden:

@@ -13,6 +13,7 @@ from torch.distributions import Distribution
 from ..config.component import BuildContext, DecoderConfig, Installed, LikelihoodConfig
 from ..encoders.mlp import Activation, mlp
 from ..likelihoods import BernoulliLikelihoodConfig
+from ..protocols import output_channels
 
 __all__ = ["MLPDecoder", "MLPDecoderConfig"]
 
@@ -24,7 +25,7 @@ class MLPDecoder(nn.Module):
     Args:
         latent_shape: Shape ``D`` of one latent.
         event_shape: Shape ``X = (C, *rest)`` of the data.
-        likelihood: Turns ``[..., outputs_per_value * C, *rest]`` into ``p(x|z)``.
+        likelihood: Turns ``[..., O, *rest]`` into ``p(x|z)``.
         hidden: Widths of the hidden layers.
         activation: After every hidden layer.
     """
@@ -40,8 +41,7 @@ class MLPDecoder(nn.Module):
         super().__init__()
         self.likelihood = likelihood
         self.latent_dims, self.latent_size = len(latent_shape), math.prod(latent_shape)
-        per_value: int = likelihood.outputs_per_value  # type: ignore[assignment]
-        self.output_shape = (per_value * event_shape[0], *event_shape[1:])
+        self.output_shape = (output_channels(likelihood, event_shape[0]), *event_shape[1:])
         self.net = mlp([self.latent_size, *hidden, math.prod(self.output_shape)], activation, last=False)
 
     def forward(self, z: Tensor) -> Distribution:

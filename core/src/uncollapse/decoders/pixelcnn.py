@@ -14,6 +14,7 @@ from torch.nn import functional
 from ..config.component import BuildContext, DecoderConfig, Installed, LikelihoodConfig
 from ..errors import ShapeError
 from ..likelihoods.likelihoods import BernoulliLikelihoodConfig
+from ..protocols import output_channels
 from ..weight_norm import initialize_from_data, weight_normalized
 from .autoregressive import AutoregressivePixels
 from .masked_conv import MaskedConv2d
@@ -131,12 +132,13 @@ class PixelCNNDecoder(nn.Module):
     Conditional Image Generation with PixelCNN Decoders (2016), section 2.4, https://arxiv.org/abs/1606.05328.
 
     MAE's binary decoder has ``kernels=(7, 7, 5, 5, 3, 3)``, 64 channels, ``conditioning="maps"`` and weight
-    normalization. Images are fed as they are. The channels of one pixel are independent given earlier pixels and ``z``.
+    normalization. Images are fed as they are. The channels of one pixel are independent given earlier pixels and
+    ``z``, unless the likelihood couples them.
 
     Args:
         latent_shape: Shape ``D`` of one latent; latents are flattened.
         event_shape: Shape ``X = (C, H, W)`` of an image.
-        likelihood: Turns ``[..., outputs_per_value * C, H, W]`` into the conditionals of the pixels.
+        likelihood: Turns ``[..., O, H, W]`` into the conditionals of the pixels.
         kernels: Odd kernel sizes; the first is that of the type-A layer, each other one that of a residual block.
         channels: Channels between the blocks.
         hidden: Channels inside a block; half of ``channels`` by default.
@@ -169,7 +171,6 @@ class PixelCNNDecoder(nn.Module):
                 "use data of images, or a decoder for vectors such as mlp"
             )
         n_channels, height, width = event_shape
-        per_value: int = likelihood.outputs_per_value  # type: ignore[assignment]
         self.likelihood = likelihood
         self.event_shape = Size(event_shape)
         self.latent_dims = len(latent_shape)
@@ -177,7 +178,7 @@ class PixelCNNDecoder(nn.Module):
         self.network = PixelCNN(
             math.prod(latent_shape),
             (n_channels, height, width),
-            per_value * n_channels,
+            output_channels(likelihood, n_channels),
             kernels,
             channels,
             hidden or max(channels // 2, 1),

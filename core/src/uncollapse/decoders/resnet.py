@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Annotated, Literal, cast
+from typing import Annotated, Literal
 
 from pydantic import Field, PositiveInt
 from torch import Tensor, nn
@@ -13,6 +13,7 @@ from torch.distributions import Distribution
 from ..config.component import BuildContext, DecoderConfig, Installed, LikelihoodConfig
 from ..encoders.conv import map_sizes, require_image
 from ..likelihoods.likelihoods import BernoulliLikelihoodConfig
+from ..protocols import output_channels
 from ..weight_norm import initialize_from_data, weight_normalized
 from .conv import output_paddings
 
@@ -58,7 +59,7 @@ class ResNetDecoder(nn.Module):
     Args:
         latent_shape: Shape ``D`` of one latent; a spatial one is flattened.
         event_shape: Shape ``X = (C, H, W)`` of the data; any size.
-        likelihood: Turns ``[..., outputs_per_value * C, H, W]`` into ``p(x|z)``.
+        likelihood: Turns ``[..., O, H, W]`` into ``p(x|z)``.
         widths: Channels of the smallest map, and of the blocks but the last.
 
     Raises:
@@ -78,7 +79,7 @@ class ResNetDecoder(nn.Module):
         self.likelihood = likelihood
         self.latent_dims = len(latent_shape)
         latent_size = math.prod(latent_shape)
-        outputs = cast(int, likelihood.outputs_per_value) * data_channels
+        outputs = output_channels(likelihood, data_channels)
         channels = [*widths, outputs]
         layers: list[nn.Module] = [
             nn.Unflatten(1, (latent_size, 1, 1)),

@@ -1,10 +1,11 @@
 """Distributions that the parts return; everything here is a ``torch.distributions.Distribution``."""
 
 from .gaussian import DiagonalNormal, StandardNormal, gaussian_base, kl_per_dimension, standard_normal
-from .sampling import analytic_kl, rsample_and_log_prob
+from .sampling import FactorizedDensity, analytic_kl, rsample_and_log_prob
 
 __all__ = [
     "DiagonalNormal",
+    "FactorizedDensity",
     "StandardNormal",
     "analytic_kl",
     "gaussian_base",

@@ -90,15 +90,24 @@ class DiagonalNormal(Distribution):
 
         The log density comes from the noise itself, so no precision is lost on narrow posteriors.
         """
+        z, log_q = self.rsample_and_log_prob_per_dimension(sample_shape)
+        return z, self._sum(log_q)
+
+    def rsample_and_log_prob_per_dimension(self, sample_shape: Any = Size()) -> tuple[Tensor, Tensor]:
+        """Draw ``z`` and return it with ``log q(z_d)`` of every dimension, both ``[*sample_shape, *batch, *D]``."""
         shape = Size(sample_shape) + self._mean.shape
         noise = torch.randn(shape, dtype=self._mean.dtype, device=self._mean.device)
         z = torch.addcmul(self._mean, noise, self.stddev)
-        return z, self._sum(-0.5 * (noise.square() + self.logvar + _LOG_2PI))
+        return z, -0.5 * (noise.square() + self.logvar + _LOG_2PI)
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Return ``log N(value)`` in nats, ``[...]`` for a value ``[..., *D]``."""
+        return self._sum(self.log_prob_per_dimension(value))
+
+    def log_prob_per_dimension(self, value: Tensor) -> Tensor:
+        """Return ``log N(value_d)`` in nats of every dimension, ``[..., *D]``."""
         scaled = (value - self._mean) * (-0.5 * self.logvar).exp()
-        return self._sum(-0.5 * (scaled.square() + self.logvar + _LOG_2PI))
+        return -0.5 * (scaled.square() + self.logvar + _LOG_2PI)
 
     def entropy(self) -> Tensor:
         """Return the differential entropy in nats, ``[*batch]``."""

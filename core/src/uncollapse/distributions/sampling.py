@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 from torch import Size, Tensor
 from torch.distributions import Distribution, kl_divergence
 
-__all__ = ["analytic_kl", "rsample_and_log_prob"]
+__all__ = ["FactorizedDensity", "analytic_kl", "rsample_and_log_prob"]
+
+
+@runtime_checkable
+class FactorizedDensity(Protocol):
+    """A distribution that gives the log density of its own samples as a sum over latent dimensions."""
+
+    def rsample_and_log_prob_per_dimension(self, shape: Any = Size()) -> tuple[Tensor, Tensor]:
+        """Draw ``z`` and return it with terms that sum to ``log q(z)``, both ``[*shape, *batch, *D]``."""
+        ...
 
 
 def rsample_and_log_prob(q: Distribution, sample_shape: Any = Size()) -> tuple[Tensor, Tensor]:

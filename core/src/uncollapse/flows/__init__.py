@@ -5,6 +5,8 @@ every torch distribution in the process (see :mod:`uncollapse.flows.zuko_names`)
 """
 
 from .affine import AutoregressiveAffine, AutoregressiveAffineTransform
+from .conditional_made import ConditionalMADE
+from .iaf import GatedStep, InverseAutoregressiveFlow, InverseAutoregressiveTransform
 from .made import MADE
 from .zuko_names import LazyComposedTransform, LazyTransform, MaskedLinear, NormalizingFlow, UnconditionalTransform
 
@@ -12,6 +14,10 @@ __all__ = [
     "MADE",
     "AutoregressiveAffine",
     "AutoregressiveAffineTransform",
+    "ConditionalMADE",
+    "GatedStep",
+    "InverseAutoregressiveFlow",
+    "InverseAutoregressiveTransform",
     "LazyComposedTransform",
     "LazyTransform",
     "MaskedLinear",

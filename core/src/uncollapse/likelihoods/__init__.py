@@ -10,6 +10,8 @@ from .likelihoods import (
     GaussianLikelihood,
     GaussianLikelihoodConfig,
 )
+from .logistic import LogisticLikelihood, LogisticLikelihoodConfig, LogisticPixels
+from .logistic_mixture import LogisticMixtureLikelihood, LogisticMixtureLikelihoodConfig, LogisticMixturePixels
 
 __all__ = [
     "COMPONENTS",
@@ -21,6 +23,18 @@ __all__ = [
     "CategoricalPixels",
     "GaussianLikelihood",
     "GaussianLikelihoodConfig",
+    "LogisticLikelihood",
+    "LogisticLikelihoodConfig",
+    "LogisticMixtureLikelihood",
+    "LogisticMixtureLikelihoodConfig",
+    "LogisticMixturePixels",
+    "LogisticPixels",
 ]
 
-COMPONENTS = (BernoulliLikelihoodConfig, GaussianLikelihoodConfig, CategoricalLikelihoodConfig)
+COMPONENTS = (
+    BernoulliLikelihoodConfig,
+    GaussianLikelihoodConfig,
+    CategoricalLikelihoodConfig,
+    LogisticLikelihoodConfig,
+    LogisticMixtureLikelihoodConfig,
+)

@@ -79,17 +79,25 @@ class BernoulliLikelihood(nn.Module):
 
     Args:
         event_shape: Shape ``X`` of the data.
+        clamp: Keep probabilities inside ``[clamp, 1 - clamp]``, without gradient outside, as the released codes of
+            VampPrior (Tomczak and Welling, 2018, https://arxiv.org/abs/1705.07120), MIM and SA-VAE do with 1e-5. A
+            value then costs at most ``-log clamp`` nats. None for no limit.
     """
 
     outputs_per_value = 1
 
-    def __init__(self, event_shape: tuple[int, ...]) -> None:
+    def __init__(self, event_shape: tuple[int, ...], clamp: float | None = None) -> None:
         super().__init__()
         self.event_shape = event_shape
+        # On logits the limits are the same, and exact: 1 - 1e-5 has three digits left in float32.
+        self.max_logit = None if clamp is None else math.log1p(-clamp) - math.log(clamp)
 
     def forward(self, outputs: Tensor) -> BernoulliPixels:
         """Return ``p(x|z)`` for logits ``[..., *X]``."""
-        return BernoulliPixels(_full(outputs), len(self.event_shape))
+        logits = _full(outputs)
+        if self.max_logit is not None:
+            logits = logits.clamp(-self.max_logit, self.max_logit)
+        return BernoulliPixels(logits, len(self.event_shape))
 
 
 class GaussianLikelihood(nn.Module):
@@ -201,10 +209,13 @@ class BernoulliLikelihoodConfig(LikelihoodConfig):
 
     type: Literal["bernoulli"] = "bernoulli"
     supports = frozenset({"binary", "unit_interval"})
+    clamp: float | None = Field(
+        None, gt=0, lt=0.5, description="keep probabilities inside [clamp, 1 - clamp]; VampPrior's code: 1e-5"
+    )
 
     def build(self, context: BuildContext) -> BernoulliLikelihood:
         """Return the likelihood."""
-        return BernoulliLikelihood(context.data.event_shape)
+        return BernoulliLikelihood(context.data.event_shape, self.clamp)
 
 
 class GaussianLikelihoodConfig(LikelihoodConfig):

@@ -2,8 +2,9 @@
 
 from .elbo import ELBO, ELBOConfig
 from .free_bits import FREE_BITS_VARIANTS, FreeBits, free_bits
+from .iwae import IWAE, IWAEConfig
 from .reconstruction import Reconstruction, ReconstructionConfig
 
-__all__ = ["COMPONENTS", "ELBO", "FREE_BITS_VARIANTS", "FreeBits", "Reconstruction", "free_bits"]
+__all__ = ["COMPONENTS", "ELBO", "FREE_BITS_VARIANTS", "IWAE", "FreeBits", "Reconstruction", "free_bits"]
 
-COMPONENTS = (ELBOConfig, ReconstructionConfig)
+COMPONENTS = (ELBOConfig, ReconstructionConfig, IWAEConfig)

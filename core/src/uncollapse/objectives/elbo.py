@@ -8,7 +8,6 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from torch import Tensor
 
 from ..config.component import BuildContext, Installed, ObjectiveConfig, ScheduleConfig
-from ..distributions import DiagonalNormal, kl_per_dimension
 from ..errors import ConfigError
 from ..inference import Inference, RateMode
 from ..model import LatentVariableModel
@@ -73,14 +72,13 @@ class ELBO:
         couples = floor.variant.startswith("batch")
         if floor.variant.endswith("total"):
             return free_bits(inference.gather(rate) if couples else rate, floor.nats, floor.variant)
-        q, p = inference.q, inference.p_z
-        if not (isinstance(q, DiagonalNormal) and isinstance(p, DiagonalNormal)) or self.rate == "monte_carlo":
+        rates = inference.rate_per_dimension(self.rate)
+        if rates is None:
             raise ConfigError(
-                f"objective.free_bits.variant: {floor.variant!r} needs an analytic rate of every dimension, but the "
-                f"posterior is {type(q).__name__} and the prior {type(p).__name__}; use 'batch_total' or "
-                "'example_total'"
+                f"objective.free_bits.variant: {floor.variant!r} needs a rate of every dimension, but the "
+                f"posterior is {type(inference.q).__name__}, the prior {type(inference.p_z).__name__} and "
+                f"objective.rate {self.rate!r}; use 'batch_total' or 'example_total'"
             )
-        rates = kl_per_dimension(q, p)
         return free_bits(inference.gather(rates) if couples else rates, floor.nats, floor.variant)
 
 

@@ -1,7 +1,8 @@
 """Posteriors: features to ``q(z|x)``."""
 
 from .gaussian import GaussianPosterior, GaussianPosteriorConfig
+from .iaf import InverseAutoregressivePosterior, InverseAutoregressivePosteriorConfig
 
-__all__ = ["COMPONENTS", "GaussianPosterior"]
+__all__ = ["COMPONENTS", "GaussianPosterior", "InverseAutoregressivePosterior"]
 
-COMPONENTS = (GaussianPosteriorConfig,)
+COMPONENTS = (GaussianPosteriorConfig, InverseAutoregressivePosteriorConfig)

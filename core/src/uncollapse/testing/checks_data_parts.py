@@ -11,7 +11,7 @@ from torch.distributions import Distribution
 
 from ..config.component import BuildContext
 from ..errors import UncollapseError
-from ..protocols import DataSpec
+from ..protocols import DataSpec, output_channels
 from .case import COUNT, Case
 from .report import NotApplicable, expect
 from .tensors import autocast, close, expect_close, expect_finite, expect_gradients, expect_shape, through_a_file
@@ -200,14 +200,15 @@ def decoder_state_round_trip(case: Case) -> None:
 
 def _outputs(likelihood: Any, data: DataSpec, *leading: int) -> Tensor:
     channels, *rest = data.event_shape
-    return torch.randn(*leading, likelihood.outputs_per_value * channels, *rest)
+    return torch.randn(*leading, output_channels(likelihood, channels), *rest)
 
 
 def likelihood_shape(case: Case) -> None:
-    """``[S, B, outputs_per_value * C, *rest]`` to batch ``[S, B]``, event ``X``."""
+    """``[S, B, O, *rest]`` to batch ``[S, B]``, event ``X``."""
     likelihood, data = case.module(), case.setting.data
-    numbers: Any = likelihood.outputs_per_value
-    expect(isinstance(numbers, int) and numbers >= 1, f"outputs_per_value: expected a whole number, found {numbers!r}")
+    name = "output_channels" if hasattr(likelihood, "output_channels") else "outputs_per_value"
+    numbers: Any = getattr(likelihood, name)
+    expect(isinstance(numbers, int) and numbers >= 1, f"{name}: expected a whole number, found {numbers!r}")
     p = likelihood(_outputs(likelihood, data, SAMPLES, COUNT))
     expect_shape("batch of p(x|z)", p.batch_shape, (SAMPLES, COUNT))
     expect_shape("event of p(x|z)", p.event_shape, data.event_shape)
