@@ -168,7 +168,7 @@ def compare(name: str, folder: Path, repeats: int) -> tuple[float, float, float]
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", action="store_true", help="print one flat JSON object, name to ratio")
-    parser.add_argument("--repeats", type=int, default=30, help="pairs of epochs for each ratio")
+    parser.add_argument("--repeats", type=int, default=40, help="pairs of epochs for each ratio")
     parser.add_argument("--threads", type=int, help="torch's threads; its own choice by default")
     arguments = parser.parse_args()
     if arguments.threads:

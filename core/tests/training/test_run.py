@@ -57,8 +57,9 @@ def test_load_says_when_a_checkpoint_is_of_another_pipeline(trained):
 def test_results_are_written_and_read(trained):
     run, _ = trained
     assert run.results is None
-    run.write_results({"name": "digits-run", "estimates": {}})
-    assert Run(run.path).results == {"name": "digits-run", "estimates": {}}
+    run.write_results({"estimates": {"rate": {"value": 1.5}}})
+    expected = {"name": "digits-run", "seed": 0, "estimates": {"rate": {"value": 1.5}}}
+    assert Run(run.path).results == expected
 
 
 @pytest.mark.parametrize(

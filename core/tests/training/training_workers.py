@@ -27,7 +27,7 @@ def long_config() -> PipelineConfig:
     """Return what is trained: everything that has a state, with a checkpoint at every step."""
     return toy_config(
         data={"size": 60},
-        epochs=30,
+        epochs=20,
         polyak=0.9,
         gradient_clip=1.0,
         learning_rate={"type": "plateau", "patience": 2, "max_decays": None},

@@ -27,12 +27,12 @@ if TYPE_CHECKING:
 __all__ = ["demo_pipelines", "run_demo", "summarize"]
 
 _COLUMNS = {
-    "rate": "rate, nats",
-    "distortion": "distortion, nats",
-    "nll": "NLL, nats",
-    "mutual_information": "mutual information, nats",
-    "active_units": "active units",
-    "knn_accuracy": "k-NN accuracy",
+    "rate": "rate\n(nats)",
+    "distortion": "distortion\n(nats)",
+    "nll": "NLL\n(nats)",
+    "mutual_information": "mutual\ninformation\n(nats)",
+    "active_units": "active\nunits",
+    "knn_accuracy": "k-NN\naccuracy\n(%)",
 }
 
 
@@ -115,10 +115,11 @@ def _merged(base: Mapping[str, Any], fragment: Mapping[str, Any]) -> dict[str, A
 def _table(rows: Sequence[Mapping[str, Any]]) -> Table:
     seeds = len({row["seed"] for row in rows})
     title = "seed 0" if seeds == 1 else f"mean ± standard error over {seeds} seeds"
-    table = Table(title=f"Real digits, the same PixelCNN decoder ({title})")
+    # Narrow enough for a terminal of 80 columns, with errors beside the numbers.
+    table = Table(title=f"Real digits, the same PixelCNN decoder ({title})", padding=0)
     table.add_column("run")
     for label in _COLUMNS.values():
-        table.add_column(label, justify="right")
+        table.add_column(label, justify="right", no_wrap=True)
     for name in dict.fromkeys(row["name"] for row in rows):
         values = [row for row in rows if row["name"] == name]
         table.add_row(name, *(_cell([v[key] for v in values], key) for key in _COLUMNS))
@@ -133,4 +134,4 @@ def _cell(values: Sequence[float | None], key: str) -> str:
     mean = f"{scale * fmean(known):.{digits}f}"
     if len(known) > 1:
         mean += f" ± {scale * stdev(known) / math.sqrt(len(known)):.{digits}f}"
-    return mean + (" %" if key.endswith("accuracy") else "")
+    return mean

@@ -87,10 +87,11 @@ class Run:
         except OSError as error:
             raise RunDirectoryError(f"{self.path}: cannot be made: {error.strerror or error}") from error
         self._write_new(config, replace=resume)
-        environment = describe_environment()
         if resume and (self.path / _ENVIRONMENT).exists():
             earlier = self._json(_ENVIRONMENT)
             environment = {**earlier, "resumed": [*earlier.get("resumed", []), now()]}
+        else:
+            environment = describe_environment()
         write_atomically(self.path / _ENVIRONMENT, json.dumps(environment, indent=2) + "\n")
 
     @cached_property
