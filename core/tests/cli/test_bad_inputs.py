@@ -88,7 +88,7 @@ CONFIG = [
     Row(
         "a component of another kind",
         ("model.prior=gausian",),
-        wrong("model.prior: unknown prior type 'gausian'; installed: {prior}"),
+        wrong("model.prior: unknown prior type 'gausian', did you mean 'gaussian_mixture'?; installed: {prior}"),
     ),
     Row(
         "a misspelt field of a section",
