@@ -5,9 +5,12 @@ from __future__ import annotations
 import doctest
 import importlib
 import pkgutil
+import re
 from pathlib import Path
 
 import pytest
+import yaml
+from uncollapse.config.load import parse_config
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ["uncollapse", *(f"uncollapse_{p.name}" for p in sorted((ROOT / "plugins").iterdir()) if p.is_dir())]
@@ -38,3 +41,10 @@ def test_pages(page: Path) -> None:
     result = doctest.testfile(str(page), module_relative=False, optionflags=doctest.ELLIPSIS)
     assert result.attempted > 0
     assert result.failed == 0
+
+
+def test_the_readme_s_pipeline_is_valid() -> None:
+    blocks = re.findall(r"```yaml\n(.*?)```", (ROOT / "README.md").read_text(), flags=re.DOTALL)
+    assert blocks
+    for block in blocks:
+        parse_config(yaml.safe_load(block))
