@@ -48,6 +48,7 @@ __all__ = [
     "Sampler",
     "Schedule",
     "Scores",
+    "SpecialTokens",
     "Split",
     "Support",
     "output_channels",
@@ -168,6 +169,23 @@ Scores = Mapping[str, Estimate]
 
 
 @dataclass(frozen=True, slots=True)
+class SpecialTokens:
+    """Ids of the tokens that no text contains.
+
+    Args:
+        padding: Fills up a short text; it has no likelihood.
+        start: What a decoder is given before the first token; data do not hold it.
+        end: The last token of every text; it has a likelihood like any other.
+        unknown: Stands for tokens outside the vocabulary.
+    """
+
+    padding: int = 0
+    start: int = 1
+    end: int = 2
+    unknown: int = 3
+
+
+@dataclass(frozen=True, slots=True)
 class DataSpec:
     """What parts need to know of the data.
 
@@ -177,12 +195,15 @@ class DataSpec:
             tensors divided by 255 (on the grid k/255); ``real``; ``tokens`` integers below ``vocabulary_size``.
         classes: Number of label classes, or None without labels.
         vocabulary_size: For tokens.
+        special: For texts ``[B, T]``, which end in ``end`` and go on in ``padding``; batches may be narrower than
+            ``event_shape``, the longest text. None for tokens of which all are data.
     """
 
     event_shape: tuple[int, ...]
     support: Support
     classes: int | None = None
     vocabulary_size: int | None = None
+    special: SpecialTokens | None = None
 
 
 # ---------------------------------------------------------------------------------------------------------- protocols
