@@ -4,8 +4,8 @@ SEEDS ?= 1
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-PACKAGES := core plugins/mae
-SOURCES := core/src plugins/mae/src
+PACKAGES := core $(sort $(patsubst %/,%,$(dir $(wildcard plugins/*/pyproject.toml))))
+SOURCES := $(addsuffix /src,$(PACKAGES))
 
 .PHONY: demo test check format bench clean
 
