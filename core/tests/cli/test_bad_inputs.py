@@ -363,6 +363,33 @@ DATA_AND_SHAPES = [
         arrays(x=np.ones((20, 2))),
     ),
     Row(
+        "channels that likelihood and network both couple",
+        (
+            "data={type: arrays, path: d.npz, support: bytes}",
+            "model.decoder={type: gated_pixelcnn, channel_order: ascending, likelihood: logistic_mixture}",
+        ),
+        "model.decoder.channel_order: LogisticMixtureLikelihood couples the channels of a pixel itself, so they cannot be "
+        "drawn one after the other; use channel_order: joint, or a likelihood whose channels are independent (bernoulli, "
+        "categorical, gaussian, logistic)",
+        arrays(x=np.ones((20, 3, 4, 4))),
+    ),
+    Row(
+        "layers too narrow for the channels of the data",
+        (
+            "data={type: arrays, path: d.npz, support: binary}",
+            "model.decoder={type: pixelcnn, channel_order: descending, channels: 4, hidden: 2}",
+        ),
+        "model.decoder: with a channel_order every layer has a group of features for each of the data's 3 channels, found a "
+        "layer of 2; use wider layers (channels, hidden), or channel_order: joint",
+        arrays(x=np.ones((20, 3, 4, 4))),
+    ),
+    Row(
+        "long skips between two layers",
+        ("model.decoder={type: pixelcnn, kernels: [3, 3], long_skips: true}",),
+        "p.yaml: 1 error\n  model.decoder: long_skips lead from a layer to the third one after it, found 2 kernels; give at "
+        "least 3, or turn long_skips off",
+    ),
+    Row(
         "probes without labels",
         (ARRAYS, "model.decoder.likelihood=gaussian", "evaluation.probes=[knn]"),
         "evaluation.probes: found knn, but the data have no labels; remove the probes or choose data with labels",
@@ -594,7 +621,7 @@ FINISHED = [
     Row(
         "samples in an unknown format",
         "sample runs/tiny --output x.jpg",
-        "--output x.jpg: expected a name that ends in .png or .npz, found '.jpg'",
+        "--output x.jpg: expected a name that ends in .png, .npz or .txt, found '.jpg'",
     ),
 ]  # fmt: skip
 

@@ -7,7 +7,7 @@ import torch
 from uncollapse.data import InMemorySource, TensorSplit
 from uncollapse.data.noise import binarize, draw_fixed, stream_seed
 from uncollapse.errors import ConfigError, ShapeError
-from uncollapse.protocols import DataSpec
+from uncollapse.protocols import DataSpec, Stored
 
 
 def grey(count: int = 23, **options: object) -> TensorSplit:
@@ -35,6 +35,20 @@ def test_bytes_lie_on_the_grid_exactly() -> None:
     x, _ = gather(grey(), 23)
     grid = torch.arange(256, dtype=torch.float32) / 255
     assert torch.isin(x, grid).all()
+
+
+def test_stored_examples_are_neither_shuffled_nor_drawn() -> None:
+    for split in (grey(), grey(dynamic=True)):
+        assert isinstance(split, Stored)
+        stored = split.stored(7)
+        assert torch.equal(stored, split._x[:7].float() / 255)
+        assert len(split.stored(100)) == 23
+        # A copy: whoever changes it must not change the data.
+        stored.zero_()
+        assert bool(split.stored(7).any())
+    reals = TensorSplit(torch.randn(5, 2))
+    reals.stored(5).zero_()
+    assert bool(reals.stored(5).all())
 
 
 def test_drop_last_leaves_the_short_batch_out() -> None:

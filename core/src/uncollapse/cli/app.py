@@ -39,6 +39,14 @@ class Device(StrEnum):
     mps = "mps"
 
 
+class Decoding(StrEnum):
+    """How texts are read off p(x|z)."""
+
+    greedy = "greedy"
+    beam = "beam"
+    sample = "sample"
+
+
 app = typer.Typer(
     help="See, measure and cure posterior collapse in variational autoencoders.",
     no_args_is_help=True,
@@ -121,7 +129,7 @@ def sample(
             "--output",
             "-o",
             metavar="FILE",
-            help="A .png (images) or .npz (key x); default: RUN/samples.png, .npz.",
+            help="A .png (images), .txt (texts) or .npz (key x); default: RUN/samples.png, .txt, .npz.",
         ),
     ] = None,
     sampler: Annotated[
@@ -130,11 +138,52 @@ def sample(
     seed: Annotated[int, typer.Option(min=0, help="Seed of the draws.")] = 0,
     checkpoint: CheckpointName = Which.best,
     device: DeviceName = Device.auto,
+    reconstruct: Annotated[
+        int | None,
+        typer.Option(min=1, metavar="N", help="Texts: print N of them with their reconstructions instead."),
+    ] = None,
+    between: Annotated[
+        tuple[str, str] | None,
+        typer.Option(metavar="TEXT TEXT", help="Texts: print the way between two sentences instead."),
+    ] = None,
+    steps: Annotated[
+        int | None, typer.Option(min=2, help="With --between: points on the way, both ends among them; 5 by default.")
+    ] = None,
+    decoding: Annotated[
+        Decoding | None,
+        typer.Option(help="How texts are read off p(x|z); samples are drawn by default, the others greedy."),
+    ] = None,
+    beam_size: Annotated[
+        int | None, typer.Option(min=1, help="With --decoding beam: texts that are kept at a time; 5 by default.")
+    ] = None,
+    temperature: Annotated[
+        float | None, typer.Option(min=0.01, help="With --decoding sample: below 1 likely tokens gain; 1 by default.")
+    ] = None,
 ) -> None:
-    """Draw samples from a trained run."""
-    from .samples import sample as draw
+    """Draw samples from a trained run; of texts also reconstructions, or sentences between two sentences."""
+    for option, value, needed, given in (
+        ("--reconstruct", reconstruct, "no --between", between is None),
+        ("--steps", steps, "--between", between is not None),
+        ("--beam-size", beam_size, "--decoding beam", decoding is Decoding.beam),
+        ("--temperature", temperature, "--decoding sample", decoding is Decoding.sample),
+    ):
+        if value is not None and not given:
+            raise typer.BadParameter(f"{option} needs {needed}")
+    options = {"method": decoding and decoding.value, "beam_size": beam_size, "temperature": temperature}
+    reading = {name: value for name, value in options.items() if value is not None}
+    where = (output, seed, checkpoint.value, device.value)
+    if reconstruct is not None:
+        from .texts import reconstructions
 
-    draw(run, count, output, sampler, seed, checkpoint.value, device.value)
+        reconstructions(run, reconstruct, *where, reading)
+    elif between is not None:
+        from .texts import between as interpolate
+
+        interpolate(run, between, steps or 5, *where, reading)
+    else:
+        from .samples import sample as draw
+
+        draw(run, count, output, sampler, seed, checkpoint.value, device.value, reading)
 
 
 @app.command()

@@ -1,57 +1,114 @@
-"""Draws from a trained run, as a picture or as numbers."""
+"""Draws from a trained run: a picture, lines of text, or numbers."""
 
 from __future__ import annotations
 
 import io
 import math
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import numpy as np
 import torch
 import yaml
 from pydantic import TypeAdapter, ValidationError
 from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from torch import Tensor
 
 from ..config.component import Installed, SamplerConfig
 from ..config.explain import explain
 from ..errors import ConfigError
 from ..files import write_atomically
+from ..pipeline import Built
 from ..plugins import registry
+from ..protocols import NeedsTrainingData, ReadsText, ReportsProgress, Sampler, mixed
 from ..report.images import is_image, pixels, png, strip
+from ..text import from_prior
 from ..training.run import Run
 from .runs import load_run
+from .texts import as_lines, check_suffix, write_lines
 
 __all__ = ["sample"]
 
-_SUFFIXES = (".png", ".npz")
+_SUFFIXES = (".png", ".npz", ".txt")
+_BATCH = 256
+_SHOWN = 10
+_DEFAULT = "ancestral"
 
 
-def sample(path: Path, count: int, output: Path | None, sampler: str, seed: int, which: Any, device: str) -> None:
-    """Draw ``count`` samples from a run and write them.
+def sample(
+    path: Path,
+    count: int,
+    output: Path | None,
+    sampler: str,
+    seed: int,
+    which: Any,
+    device: str,
+    reading: Mapping[str, Any],
+) -> None:
+    """Draw ``count`` samples from a run and write them; of texts, the first few are printed too.
+
+    With something in ``reading`` texts for latents from the prior are read off ``p(x|z)`` as it says.
 
     Raises:
-        ConfigError: The sampler or the format is unknown, or the data are no images.
+        ConfigError: The sampler or the format is unknown, or the data are no images, or no texts.
     """
-    if output is not None and output.suffix.lower() not in _SUFFIXES:
-        raise ConfigError(f"--output {output}: expected a name that ends in .png or .npz, found {output.suffix!r}")
+    check_suffix(output, _SUFFIXES)
     config = _sampler(sampler)
     run = Run(path)
     built = load_run(run, which, device)
-    spec = built.data.spec
-    if output is None:
-        output = path / ("samples.png" if is_image(spec) else "samples.npz")
-    as_picture = output.suffix.lower() == ".png"
-    if as_picture and not is_image(spec):
+    spec, data = built.data.spec, built.data
+    fits = {".png": is_image(spec), ".txt": isinstance(data, ReadsText), ".npz": True}
+    fitting = [suffix for suffix in fits if fits[suffix]]
+    output = output or path / f"samples{fitting[0]}"
+    suffix = output.suffix.lower()
+    if suffix not in fitting:
         raise ConfigError(
             f"--output {output}: the run's data have shape {spec.event_shape} and support {spec.support!r}, which "
-            "is no picture; use a name that ends in .npz"
+            f"is no {'picture' if suffix == '.png' else 'text'}; use a name that ends in {' or '.join(fitting)}"
+        )
+    if reading and (sampler != _DEFAULT or not isinstance(data, ReadsText)):
+        found = f"--sampler {sampler}" if sampler != _DEFAULT else f"data {run.config.data.type!r}"
+        raise ConfigError(
+            f"--decoding: says how texts are read off p(x|z) for latents from the prior, but found {found}; leave it "
+            "out"
         )
     torch.manual_seed(seed)
-    with torch.no_grad():
-        x = config.build(built.context)(built.model, count).float().cpu().numpy()
-    write_atomically(output, _picture(x) if as_picture else _arrays(x))
-    Console(highlight=False).print(f"{count} samples are in {output}", soft_wrap=True)
+    x = (from_prior(built.model, count, **reading) if reading else _drawn(config, built, count)).cpu()
+    console = Console(highlight=False)
+    if suffix == ".txt":
+        texts = as_lines(cast(ReadsText, data).to_texts(x))
+        write_lines(output, texts)
+        console.print("\n".join(texts[:_SHOWN]), soft_wrap=True, markup=False)
+    else:
+        values = (x if spec.support == "tokens" else x.float()).numpy()
+        write_atomically(output, _picture(values) if suffix == ".png" else _arrays(values))
+    console.print(f"{count} samples are in {output}", soft_wrap=True)
+
+
+def _drawn(config: SamplerConfig, built: Built, count: int) -> Tensor:
+    draw = config.build(built.context)
+    if isinstance(draw, NeedsTrainingData):
+        draw.prepare(lambda: mixed(built.data.train).batches(_BATCH, shuffle=True))
+    with torch.no_grad(), _watched(draw):
+        return draw(built.model, count)
+
+
+@contextmanager
+def _watched(draw: Sampler) -> Iterator[None]:
+    """Show on a terminal how far a sampler is, if it reports that."""
+    console = Console(stderr=True)
+    if not isinstance(draw, ReportsProgress) or not console.is_terminal:
+        yield
+        return
+    columns = TextColumn("drawing"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn()
+    # No refresh thread: it would compete with the draws for the interpreter.
+    with Progress(*columns, console=console, transient=True, auto_refresh=False) as bar:
+        task = bar.add_task("", total=1.0)
+        draw.progress = lambda share: bar.update(task, completed=share, refresh=True)
+        yield
 
 
 def _sampler(text: str) -> SamplerConfig:

@@ -9,6 +9,7 @@ from .in_memory import ImageDataConfig, InMemoryDataConfig
 from .mnist import FashionMNISTConfig, MNISTConfig
 from .omniglot import OmniglotConfig
 from .splits import InMemorySource, TensorSplit
+from .text import HuggingFaceConfig, TextDataConfig, TextLinesConfig, TextSource, TextSplit, Vocabulary
 
 __all__ = [
     "COMPONENTS",
@@ -16,6 +17,7 @@ __all__ = [
     "CIFAR10Config",
     "DigitsConfig",
     "FashionMNISTConfig",
+    "HuggingFaceConfig",
     "ImageDataConfig",
     "ImageFolderConfig",
     "InMemoryDataConfig",
@@ -23,6 +25,11 @@ __all__ = [
     "MNISTConfig",
     "OmniglotConfig",
     "TensorSplit",
+    "TextDataConfig",
+    "TextLinesConfig",
+    "TextSource",
+    "TextSplit",
+    "Vocabulary",
 ]
 
 COMPONENTS: tuple[type[ComponentConfig], ...] = (
@@ -33,4 +40,6 @@ COMPONENTS: tuple[type[ComponentConfig], ...] = (
     OmniglotConfig,
     ImageFolderConfig,
     ArraysConfig,
+    TextLinesConfig,
+    HuggingFaceConfig,
 )

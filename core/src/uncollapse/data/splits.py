@@ -104,6 +104,13 @@ class TensorSplit:
         count = len(self) // batch_size if drop_last else -(-len(self) // batch_size)
         return self._batches(batch_size, range(start, count), epoch, shuffle, rank, world_size, torch.device(device))
 
+    def stored(self, count: int, device: torch.device | str = "cpu") -> Tensor:
+        """Return the first ``count`` examples in the stored order, float32 ``[count, *X]``.
+
+        Of a dynamically binarized set these are the probabilities, not draws.
+        """
+        return self._as_float(self._x[:count].to(device, copy=True))
+
     def _batches(
         self, batch_size: int, positions: range, epoch: int, shuffle: bool, rank: int, world: int, device: torch.device
     ) -> Iterator[Batch]:
@@ -133,9 +140,14 @@ class TensorSplit:
             if noise is not None:
                 noise.manual_seed(stream_seed(self._seed, "binarize", epoch, position))
                 values = binarize(values, noise, levels=self._levels, of=size, first=rank * share)
-            elif values.dtype == torch.uint8:
-                values = values.float() if self._levels == 1 else values.float().div_(self._levels)
+            else:
+                values = self._as_float(values)
             yield Batch(values, targets)
+
+    def _as_float(self, values: Tensor) -> Tensor:
+        if values.dtype != torch.uint8:
+            return values
+        return values.float() if self._levels == 1 else values.float().div_(self._levels)
 
     def _on(self, device: torch.device) -> tuple[Tensor, Tensor | None]:
         """Return the data on ``device``, or where they are when they do not fit."""

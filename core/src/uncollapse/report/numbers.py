@@ -62,8 +62,14 @@ _QUANTITIES = (
         "nll", "Negative log-likelihood", "nats", "Surprise per example, by importance sampling; lower is better.", True
     ),
     _Quantity("bits_per_dimension", "Bits per dimension", "bits/dim", "The same per value of x, in bits."),
+    _Quantity("perplexity", "Perplexity", "perplexity", "exp of the nats per token of a text; lower is better."),
+    _Quantity("perplexity_elbo", "Perplexity from the ELBO", "perplexity", "The same from the lower bound."),
     _Quantity("elbo", "ELBO", "nats", "Lower bound of the log-likelihood; higher is better."),
     _Quantity("rate", "Rate", "nats", "KL(q(z|x) ‖ p(z)): what the code costs. Zero when collapsed.", True),
+    _Quantity(
+        "rate_top", "Rate of the top level", "nats", "Of a hierarchy: KL(q(z2|x) ‖ p(z2)). Zero when it has collapsed."
+    ),
+    _Quantity("rate_bottom", "Rate of the bottom level", "nats", "Of a hierarchy: what z1 costs, given z2."),
     _Quantity("distortion", "Distortion", "nats", "−E log p(x|z): what the code leaves unexplained.", True),
     _Quantity(
         "mutual_information", "Mutual information", "nats", "What the code says about its input; 0 is collapse.", True

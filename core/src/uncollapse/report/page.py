@@ -17,7 +17,7 @@ from .charts import Chart, kl_chart, latent_charts, training_charts
 from .images import data_uri, strip
 from .numbers import table
 from .palette import color
-from .records import Pictures, PixelArray, ReportRun, Section
+from .records import Pictures, PixelArray, ReportRun, Section, Texts
 
 __all__ = ["render"]
 
@@ -54,6 +54,18 @@ class Gallery:
     show_means: bool
 
 
+@dataclass(frozen=True)
+class TextPanel:
+    """The texts of one run; of each reconstruction the input, what was decoded (if it was), and what was drawn."""
+
+    name: str
+    color: str
+    reconstructions: tuple[tuple[tuple[str, str], ...], ...]
+    prior: tuple[str, ...]
+    between: tuple[str, ...]
+    decoded: bool
+
+
 def render(runs: Sequence[ReportRun]) -> str:
     """Return the page for one run or several; the same records give the same bytes."""
     environment = jinja2.Environment(
@@ -74,6 +86,7 @@ def render(runs: Sequence[ReportRun]) -> str:
         kl=kl,
         latents=latents,
         galleries=[_gallery(run, run.views.pictures, i) for i, run in enumerate(runs) if run.views.pictures],
+        texts=[_texts(run, run.views.texts, i) for i, run in enumerate(runs) if run.views.texts],
         omitted={section: _omitted(runs, section) for section in ("training", "kl", "pictures", "latents")},
         environments=[yaml.safe_dump(dict(run.environment), sort_keys=False, allow_unicode=True) for run in runs],
         figures=Markup(_script_json([_figure(chart) for chart in charts])),
@@ -109,7 +122,8 @@ def _omitted(runs: Sequence[ReportRun], section: Section) -> list[tuple[str, str
 
 def _reason(run: ReportRun, section: Section) -> str:
     views = run.views
-    present = {"kl": views.kl_per_dimension, "pictures": views.pictures, "latents": views.latent_map}[section]
+    shown = views.pictures if views.texts is None else views.texts
+    present = {"kl": views.kl_per_dimension, "pictures": shown, "latents": views.latent_map}[section]
     return "" if present is not None else views.omitted.get(section, "The run has none.")
 
 
@@ -124,6 +138,19 @@ def _gallery(run: ReportRun, pictures: Pictures, index: int) -> Gallery:
         traversals=_traversals(run, pictures),
         positions=tuple(f"{position:+g}".replace("-", "−").replace("+0", "0") for position in pictures.positions),
         show_means=pictures.show_means,
+    )
+
+
+def _texts(run: ReportRun, texts: Texts, index: int) -> TextPanel:
+    rows = {"input": texts.originals, "decoded": texts.greedy or (), "sample": texts.samples}
+    named = [[(name, text) for text in column] for name, column in rows.items() if column]
+    return TextPanel(
+        name=run.name,
+        color=color(index),
+        reconstructions=tuple(zip(*named, strict=True)),
+        prior=texts.prior,
+        between=texts.between,
+        decoded=texts.greedy is not None,
     )
 
 

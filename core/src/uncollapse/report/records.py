@@ -12,7 +12,7 @@ import numpy.typing as npt
 from ..protocols import Estimate
 from ..verdict import Verdict
 
-__all__ = ["Curve", "FloatArray", "LatentMap", "Pictures", "PixelArray", "ReportRun", "Section", "Views"]
+__all__ = ["Curve", "FloatArray", "LatentMap", "Pictures", "PixelArray", "ReportRun", "Section", "Texts", "Views"]
 
 FloatArray = npt.NDArray[np.float64]
 PixelArray = npt.NDArray[np.uint8]
@@ -64,6 +64,27 @@ class Pictures:
 
 
 @dataclass(frozen=True)
+class Texts:
+    """What the model says.
+
+    Args:
+        originals: ``K`` examples.
+        greedy: The likeliest tokens one after the other for each one's posterior mean, ``K``; None where the decoder
+            can only be sampled from.
+        samples: Draws of ``p(x|z)``, z drawn from ``q(z|x)`` of the examples, ``K``.
+        prior: Draws of ``p(x|z)`` for latents drawn from the prior.
+        between: Texts on the straight line between the posterior means of the first and the last example, both ends
+            among them; decoded as ``greedy`` is, or drawn.
+    """
+
+    originals: tuple[str, ...]
+    greedy: tuple[str, ...] | None
+    samples: tuple[str, ...]
+    prior: tuple[str, ...]
+    between: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class LatentMap:
     """Codes of examples on a plane.
 
@@ -90,12 +111,14 @@ class Views:
 
     Args:
         pictures: Images drawn by the model.
+        texts: Texts that it says.
         latent_map: Codes on a plane.
         kl_per_dimension: ``[D]``, nats.
         omitted: Why a section has nothing to show.
     """
 
     pictures: Pictures | None = None
+    texts: Texts | None = None
     latent_map: LatentMap | None = None
     kl_per_dimension: FloatArray | None = None
     omitted: Mapping[Section, str] = field(default_factory=dict)

@@ -10,13 +10,15 @@ import numpy.typing as npt
 import torch
 from sklearn.decomposition import PCA
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from ..distributions import kl_per_dimension
 from ..estimators.passes import AT_END, device_of, exact_gaussian, measuring, posterior_mean
 from ..model import LatentVariableModel
-from ..protocols import DataSource, DataSpec, Split
+from ..protocols import DataSource, DataSpec, ReadsText, Split, mixed
 from .images import is_image, pixels
 from .records import FloatArray, LatentMap, Pictures, Section, Views
+from .texts import collect_texts
 
 __all__ = ["BuiltLike", "collect_views"]
 
@@ -49,7 +51,8 @@ def collect_views(built: BuiltLike, split: str, seed: int) -> Views:
     """Ask a trained model for everything that the page shows of it.
 
     At most 1000 examples are encoded, spread evenly over the split, and 45 images are drawn in one call of the
-    decoder, which keeps autoregressive decoders affordable. The global random state is left as it was.
+    decoder, which keeps autoregressive decoders affordable; of texts 24 are drawn and 15 decoded. The global random
+    state is left as it was.
 
     Args:
         built: Data and trained model.
@@ -63,11 +66,12 @@ def collect_views(built: BuiltLike, split: str, seed: int) -> Views:
         x, labels = _examples(getattr(built.data, split), MAPPED)
         x = x.to(device)
         codes, kl = _encode(model, x)
-        spec = built.data.spec
+        spec, pictures, texts = built.data.spec, None, None
         if is_image(spec):
             pictures = _pictures(model, spec, x, codes, kl)
+        elif isinstance(built.data, ReadsText):
+            texts = collect_texts(model, built.data, x)
         else:
-            pictures = None
             omitted["pictures"] = _why_no_pictures(spec)
         latent_map = _latent_map(codes, labels, _prior_moments(model)[1].mean().item())
     if latent_map is not None:
@@ -78,7 +82,7 @@ def collect_views(built: BuiltLike, split: str, seed: int) -> Views:
         omitted["kl"] = (
             "The posterior or the prior is not a diagonal Gaussian, so the rate does not split into dimensions."
         )
-    return Views(pictures, latent_map, None if kl is None else _numpy(kl), omitted)
+    return Views(pictures, texts, latent_map, None if kl is None else _numpy(kl), omitted)
 
 
 def _examples(split: Split, count: int) -> tuple[Tensor, npt.NDArray[np.int64] | None]:
@@ -88,13 +92,19 @@ def _examples(split: Split, count: int) -> tuple[Tensor, npt.NDArray[np.int64] |
     xs: list[Tensor] = []
     labels: list[Tensor] = []
     start = 0
-    for batch in split.batches(_CHUNK):
+    for batch in mixed(split).batches(_CHUNK):
         inside = torch.from_numpy(chosen[(chosen >= start) & (chosen < start + len(batch))] - start)
         xs.append(batch.x[inside])
         if batch.labels is not None:
             labels.append(batch.labels[inside])
         start += len(batch)
-    x = torch.cat(xs)
+    special = split.spec.special
+    if special is None:
+        x = torch.cat(xs)
+    else:
+        # Batches of texts differ in width.
+        rows = [row for batch in xs for row in batch]
+        x = pad_sequence(rows, batch_first=True, padding_value=special.padding)
     known = torch.cat(labels).cpu().numpy().astype(np.int64) if labels else None
     return x, known if known is not None and len(known) == len(x) else None
 
