@@ -12,7 +12,8 @@ EVENT = (1, 8, 8)
 
 def decoder_of(conditioning: str, weight_norm: bool = True, scale: float = 1.0) -> PixelCNNDecoder:
     return PixelCNNDecoder(
-        (4,), EVENT, BernoulliLikelihood(EVENT), (5, 3, 3), 6, None, conditioning, 4, weight_norm, scale
+        (4,), EVENT, BernoulliLikelihood(EVENT), (5, 3, 3), 6, None, conditioning, 4,
+        normalization="weight" if weight_norm else "none", init_scale=scale,
     )  # fmt: skip
 
 

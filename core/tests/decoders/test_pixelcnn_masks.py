@@ -1,11 +1,10 @@
-"""What a masked convolution and a whole PixelCNN see: exactly the earlier pixels in reach, and the latent."""
+"""What a masked convolution computes, and that it has parameters for live taps only."""
 
 import pytest
 import torch
 from torch import nn
-from uncollapse.decoders import MaskedConv2d, PixelCNNDecoder
+from uncollapse.decoders import MaskedConv2d
 from uncollapse.errors import ShapeError
-from uncollapse.likelihoods import BernoulliLikelihood
 
 
 def raster_mask(k: int, include_centre: bool) -> torch.Tensor:
@@ -57,45 +56,19 @@ def test_impossible_kernels_are_refused(k: int, include_centre: bool) -> None:
         MaskedConv2d(1, 1, k, include_centre=include_centre)
 
 
-def pixels_in_reach(kernels: tuple[int, ...], row: int, column: int, height: int, width: int) -> set[tuple[int, int]]:
-    """Pixels that a stack of masked kernels can see from (row, column), by walking over its offsets."""
-    seen = {(row, column)}
-    for layer, k in reversed(list(enumerate(kernels))):
-        mask = raster_mask(k, include_centre=layer > 0)
-        offsets = [(r - k // 2, c - k // 2) for r in range(k) for c in range(k) if mask[r, c]]
-        steps = {(r + dr, c + dc) for r, c in seen for dr, dc in offsets}
-        # Positions outside the image are padding: nothing is seen through them.
-        seen = {(r, c) for r, c in steps if 0 <= r < height and 0 <= c < width}
-    return seen
+@pytest.mark.parametrize("include_centre", [False, True])
+def test_images_may_be_shared_by_several_conditions(include_centre: bool) -> None:
+    layer = MaskedConv2d(2, 4, 5, include_centre=include_centre, visible_channels=3, latent_size=2).double()
+    x, maps, latent = (torch.randn(n, *shape).double() for n, shape in ((2, (2, 4, 5)), (6, (3, 4, 5)), (6, (2,))))
+    torch.testing.assert_close(layer(x, maps, latent), layer(x.repeat(3, 1, 1, 1), maps, latent))
 
 
-@pytest.mark.parametrize("initialized", [False, True], ids=["plain", "weight_norm"])
-@pytest.mark.parametrize("conditioning", ["bias", "maps"])
-@pytest.mark.parametrize("kernels", [(3, 3), (5, 3, 1), (7, 5, 5)])
-def test_receptive_field(kernels: tuple[int, ...], conditioning: str, initialized: bool) -> None:
-    height, width = 6, 5
-    event = (2, height, width)
-    decoder = PixelCNNDecoder(
-        (3,), event, BernoulliLikelihood(event), kernels, 6, conditioning=conditioning, weight_norm=initialized
-    ).double()  # fmt: skip
-    if initialized:
-        decoder.initialize(torch.randn(20, 3).double(), torch.rand(20, *event).double())
-    z = torch.randn(1, 3, dtype=torch.float64, requires_grad=True)
-    x = torch.rand(1, *event, dtype=torch.float64, requires_grad=True)
-    logits = decoder(z).teacher_forced(x).logits[0]
-    for row in range(height):
-        for column in range(width):
-            for channel in range(2):
-                gradient_x, gradient_z = torch.autograd.grad(logits[channel, row, column], (x, z), retain_graph=True)
-                for seen_channel in range(2):
-                    seen = {(int(r), int(c)) for r, c in gradient_x[0, seen_channel].nonzero()}
-                    assert seen == pixels_in_reach(kernels, row, column, height, width)
-                assert (gradient_z != 0).all()
-
-
-def test_reach_covers_every_earlier_pixel_where_kernels_are_large() -> None:
-    """Guards the reference above: with one 7x7 kernel on 4x4 images, every earlier pixel is in reach, no other."""
-    for row in range(4):
-        for column in range(4):
-            earlier = {(r, c) for r in range(4) for c in range(4) if (r, c) < (row, column)}
-            assert pixels_in_reach((7,), row, column, 4, 4) == earlier
+def test_connections_at_the_centre_leave_the_other_taps_alone() -> None:
+    centre = torch.tensor([[True, False, False], [True, True, False]])
+    layer = MaskedConv2d(3, 2, 3, include_centre=True, centre=centre).double()
+    x = torch.randn(1, 3, 3, 3, dtype=torch.float64, requires_grad=True)
+    for output in range(2):
+        (gradient,) = torch.autograd.grad(layer(x)[0, output, 1, 1], x)
+        assert torch.equal(gradient[0, :, 1, 1] != 0, centre[output])
+        seen = (gradient[0] != 0).sum((1, 2)) - centre[output].long()
+        assert seen.tolist() == [4, 4, 4]

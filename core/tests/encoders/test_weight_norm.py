@@ -135,3 +135,11 @@ def test_what_cannot_be_normalized_is_refused():
         weight_normalized(nn.BatchNorm2d(3))
     with pytest.raises(TypeError, match="groups=1"):
         weight_normalized(nn.ConvTranspose2d(4, 4, 3, groups=2))
+
+
+def test_a_layer_s_own_scale_multiplies_that_of_all():
+    net = nn.Sequential(weight_normalized(nn.Linear(5, 8)), weight_normalized(nn.Linear(8, 3), output_scale=0.1))
+    x = torch.randn(50, 5)
+    initialize_from_data(net, lambda: net(x), 0.5)
+    torch.testing.assert_close(net[0](x).std(0, correction=0), torch.full((8,), 0.5), rtol=1e-3, atol=0)
+    torch.testing.assert_close(net(x).std(0, correction=0), torch.full((3,), 0.05), rtol=1e-3, atol=0)

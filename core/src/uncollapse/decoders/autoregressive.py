@@ -1,31 +1,55 @@
-"""The distribution that an autoregressive image decoder returns."""
+"""The distribution that an autoregressive image decoder returns, and what it asks of a network."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Protocol
 
 import torch
 from torch import Size, Tensor, nn
-from torch.distributions import Distribution
+from torch.distributions import Distribution, constraints
 
 from ..errors import ShapeError
+from ..protocols import output_channels
 
-__all__ = ["AutoregressiveNetwork", "AutoregressivePixels"]
+__all__ = ["AutoregressiveNetwork", "AutoregressivePixels", "IncrementalPixels"]
+
+
+class IncrementalPixels(Protocol):
+    """An image that is drawn position by position, in raster order, and what the network has computed of it so far.
+
+    It is used without gradients, inside ``torch.no_grad()``.
+    """
+
+    def outputs(self, row: int, column: int) -> Tensor:
+        """Return the outputs at a position, ``[N, O, 1, 1]``, given the pixels put so far."""
+        ...
+
+    def put(self, row: int, column: int, pixel: Tensor) -> None:
+        """Keep ``pixel [N, C]``. A network with a channel order is told after each channel; others are zero still."""
+        ...
 
 
 class AutoregressiveNetwork(Protocol):
     """What :class:`AutoregressivePixels` needs: outputs that depend, at each position, on earlier positions only.
 
-    ``network(x, conditioning)`` maps images ``[N, *X]`` and conditioning ``[N, *K]`` to the likelihood's input
-    ``[N, O, H, W]``.
+    A network may define ``channel_order``, the order of the indices of the channels: its outputs for one channel then
+    depend on the channels of the same position that come before. Without it, or where it is None, the channels of a
+    position are drawn together.
     """
 
     def __call__(self, x: Tensor, conditioning: Tensor) -> Tensor:
-        """Return the outputs at every position."""
+        """Return the outputs at every position, ``[N, O, H, W]``.
+
+        Args:
+            x: Images ``[B, C, H, W]``.
+            conditioning: ``[N, *K]`` with ``N`` a multiple of ``B``; row ``s * B + b`` belongs to image ``b``. What
+                depends on the image alone is to be computed for ``B`` rows.
+        """
         ...
 
-    def at(self, x: Tensor, conditioning: Tensor, row: int, column: int) -> Tensor:
-        """Return the outputs at one position, ``[N, O, 1, 1]``."""
+    def incremental(self, conditioning: Tensor) -> IncrementalPixels:
+        """Return a fresh state for drawing ``N`` images, conditioned on ``[N, *K]``."""
         ...
 
 
@@ -33,9 +57,9 @@ class AutoregressivePixels(Distribution):
     """``p(x|z) = prod_i p(x_i | x_<i, z)`` over the positions of an image in raster order: van den Oord et al.,
     Conditional Image Generation with PixelCNN Decoders (2016), eq. 3, https://arxiv.org/abs/1606.05328.
 
-    The channels of one position are independent given earlier positions and ``z``, unless the likelihood couples them.
-    Densities come from one pass over the data (teacher forcing); samples are ancestral, one position after the other,
-    and carry no gradient. There is no closed form of the mean.
+    The channels of one position are independent given earlier positions and ``z``, unless the likelihood couples them
+    or the network has a channel order. Densities come from one pass over the data (teacher forcing); samples are
+    ancestral, one position after the other, and carry no gradient. There is no closed form of the mean.
 
     Args:
         network: Gives the outputs that the likelihood turns into conditionals.
@@ -43,8 +67,12 @@ class AutoregressivePixels(Distribution):
         conditioning: What the network is to know of ``z``, ``[*batch, *K]``.
         batch_shape: Leading dimensions of ``z``.
         event_shape: Shape ``X = (C, H, W)`` of the data.
+
+    Attributes:
+        progress: Called by ``sample`` after each row with the share of the rows that are drawn.
     """
 
+    progress: Callable[[float], object] | None = None
     arg_constraints = {}  # noqa: RUF012 - torch's own signature
 
     def __init__(
@@ -59,6 +87,14 @@ class AutoregressivePixels(Distribution):
         self._likelihood = likelihood
         self._conditioning = conditioning
         super().__init__(batch_shape, event_shape, validate_args=False)
+
+    @property
+    def support(self) -> constraints.Constraint:
+        """Return where the likelihood's values lie, over the event's dimensions."""
+        channels, *size = self.event_shape
+        outputs = self._conditioning.new_zeros(output_channels(self._likelihood, channels), *size)
+        support: constraints.Constraint = self._likelihood(outputs).support
+        return support
 
     def expand(self, batch_shape: Any, _instance: Any = None) -> AutoregressivePixels:
         """Return the same distribution over a larger batch; memory is shared."""
@@ -85,8 +121,13 @@ class AutoregressivePixels(Distribution):
                 f"model.decoder: it was built for data of shape {tuple(self.event_shape)}, found {tuple(value.shape)}; "
                 "the last dimensions must be those of one image"
             )
-        batch = Size(torch.broadcast_shapes(value.shape[:cut], self.batch_shape))
-        outputs = self._network(_flat(value, batch, self.event_shape), self._flat_conditioning(batch))
+        lead = value.shape[:cut]
+        batch = Size(torch.broadcast_shapes(lead, self.batch_shape))
+        # Leading dimensions along which the images are the same stay away from the network: it shares them.
+        aligned = Size([1] * (len(batch) - len(lead))) + lead
+        shared = next((i for i, size in enumerate(aligned) if size != 1), len(batch))
+        images = _flat(value.reshape(aligned[shared:] + self.event_shape), batch[shared:], self.event_shape)
+        outputs = self._network(images, self._flat_conditioning(batch))
         conditionals: Distribution = self._likelihood(outputs.reshape(batch + outputs.shape[1:]))
         return conditionals
 
@@ -102,18 +143,32 @@ class AutoregressivePixels(Distribution):
 
     @torch.no_grad()
     def sample(self, sample_shape: Any = ()) -> Tensor:
-        """Draw ``[*sample_shape, *batch, *X]``, with one pass for each of the ``H * W`` positions."""
+        """Draw ``[*sample_shape, *batch, *X]``, position by position; a position costs its own new work only."""
         batch = Size(sample_shape) + self.batch_shape
         conditioning = self._flat_conditioning(batch)
+        state = self._network.incremental(conditioning)
+        order = getattr(self._network, "channel_order", None)
         low = conditioning.dtype in (torch.bfloat16, torch.float16)
         dtype = torch.float32 if low else conditioning.dtype
-        x = torch.zeros(conditioning.shape[:1] + self.event_shape, dtype=dtype, device=conditioning.device)
-        _, height, width = self.event_shape
+        channels, height, width = self.event_shape
+        x = torch.zeros(height, width, len(conditioning), channels, dtype=dtype, device=conditioning.device)
         for row in range(height):
             for column in range(width):
-                outputs = self._network.at(x, conditioning, row, column)
-                x[:, :, row, column] = self._likelihood(outputs).sample()[:, :, 0, 0]
-        return x.reshape(batch + self.event_shape)
+                pixel = x[row, column]
+                if order is None:
+                    pixel.copy_(self._drawn(state, row, column))
+                    state.put(row, column, pixel)
+                    continue
+                for channel in order:
+                    pixel[:, channel] = self._drawn(state, row, column)[:, channel]
+                    state.put(row, column, pixel)
+            if self.progress is not None:
+                self.progress((row + 1) / height)
+        return x.permute(2, 3, 0, 1).reshape(batch + self.event_shape)
+
+    def _drawn(self, state: IncrementalPixels, row: int, column: int) -> Tensor:
+        drawn: Tensor = self._likelihood(state.outputs(row, column)).sample()
+        return drawn[..., 0, 0]
 
     @property
     def _conditioning_shape(self) -> Size:

@@ -15,6 +15,7 @@ from ..encoders.conv import map_sizes, per_layer, require_image
 from ..encoders.mlp import ACTIVATIONS, Activation, mlp
 from ..likelihoods.likelihoods import BernoulliLikelihoodConfig
 from ..protocols import output_channels
+from .transposed_conv import TransposedConv2d
 
 __all__ = ["ConvDecoder", "ConvDecoderConfig", "output_paddings"]
 
@@ -85,7 +86,7 @@ class ConvDecoder(nn.Module):
         widths = [*channels, outputs]
         for i, (kernel, step) in enumerate(zip(kernels, strides, strict=True)):
             padding, extra = (kernel - 1) // 2, output_paddings(sizes[i], sizes[i + 1], kernel, step)
-            layers.append(nn.ConvTranspose2d(widths[i], widths[i + 1], kernel, step, padding, extra))
+            layers.append(TransposedConv2d(widths[i], widths[i + 1], kernel, step, padding, extra))
             if i < len(channels) - 1:
                 layers.append(act())
         self.net = nn.Sequential(*layers)

@@ -16,6 +16,7 @@ from ..likelihoods.likelihoods import BernoulliLikelihoodConfig
 from ..protocols import output_channels
 from ..weight_norm import initialize_from_data, weight_normalized
 from .conv import output_paddings
+from .transposed_conv import TransposedConv2d
 
 __all__ = ["ResNetDecoder", "ResNetDecoderConfig"]
 
@@ -36,9 +37,9 @@ class TransposedResidualBlock(nn.Module):
     def __init__(self, before: int, after: int, small: tuple[int, int], large: tuple[int, int]) -> None:
         super().__init__()
         extra = output_paddings(small, large, 3, 2)
-        self.first = weight_normalized(nn.ConvTranspose2d(before, after, 3, 2, padding=1, output_padding=extra))
-        self.second = weight_normalized(nn.ConvTranspose2d(after, after, 3, 1, padding=1))
-        self.shortcut = weight_normalized(nn.ConvTranspose2d(before, after, 1, 2, output_padding=extra))
+        self.first = weight_normalized(TransposedConv2d(before, after, 3, 2, padding=1, output_padding=extra))
+        self.second = weight_normalized(TransposedConv2d(after, after, 3, 1, padding=1))
+        self.shortcut = weight_normalized(TransposedConv2d(before, after, 1, 2, output_padding=extra))
         self.activation = nn.ELU()
 
     def forward(self, x: Tensor) -> Tensor:
@@ -83,7 +84,7 @@ class ResNetDecoder(nn.Module):
         channels = [*widths, outputs]
         layers: list[nn.Module] = [
             nn.Unflatten(1, (latent_size, 1, 1)),
-            weight_normalized(nn.ConvTranspose2d(latent_size, channels[0], sizes[0])),
+            weight_normalized(TransposedConv2d(latent_size, channels[0], sizes[0])),
             nn.ELU(),
         ]
         for i in range(len(widths)):

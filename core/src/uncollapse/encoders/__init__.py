@@ -1,9 +1,30 @@
 """Encoders: data to features."""
 
 from .conv import ConvEncoder, ConvEncoderConfig
+from .densenet import DenseNetEncoder, DenseNetEncoderConfig
+from .gated_conv import GatedConvEncoder, GatedConvEncoderConfig, Tower, TwoTowerConvEncoder, TwoTowerConvEncoderConfig
+from .lstm import LSTMEncoder, LSTMEncoderConfig
 from .mlp import MLPEncoder, MLPEncoderConfig
 from .resnet import ResNetEncoder, ResNetEncoderConfig
 
-__all__ = ["COMPONENTS", "ConvEncoder", "MLPEncoder", "ResNetEncoder"]
+__all__ = [
+    "COMPONENTS",
+    "ConvEncoder",
+    "DenseNetEncoder",
+    "GatedConvEncoder",
+    "LSTMEncoder",
+    "MLPEncoder",
+    "ResNetEncoder",
+    "Tower",
+    "TwoTowerConvEncoder",
+]
 
-COMPONENTS = (MLPEncoderConfig, ConvEncoderConfig, ResNetEncoderConfig)
+COMPONENTS = (
+    MLPEncoderConfig,
+    ConvEncoderConfig,
+    ResNetEncoderConfig,
+    DenseNetEncoderConfig,
+    LSTMEncoderConfig,
+    GatedConvEncoderConfig,
+    TwoTowerConvEncoderConfig,
+)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import pairwise
 from typing import Literal
 
@@ -11,15 +12,19 @@ from pydantic import Field, PositiveInt
 from torch import Tensor, nn
 
 from ..config.component import BuildContext, EncoderConfig
+from ..errors import ConfigError
 
 __all__ = ["ACTIVATIONS", "Activation", "MLPEncoder", "MLPEncoderConfig", "mlp"]
 
-Activation = Literal["relu", "elu", "leaky_relu", "tanh", "silu", "gelu"]
+Activation = Literal["relu", "elu", "leaky_relu", "leaky_relu_0.1", "leaky_relu_0.2", "tanh", "silu", "gelu"]
+"""Names of activations; ``leaky_relu`` has torch's slope of 0.01 below zero, the others the slope in their name."""
 
-ACTIVATIONS: dict[str, type[nn.Module]] = {
+ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "relu": nn.ReLU,
     "elu": nn.ELU,
     "leaky_relu": nn.LeakyReLU,
+    "leaky_relu_0.1": partial(nn.LeakyReLU, 0.1),
+    "leaky_relu_0.2": partial(nn.LeakyReLU, 0.2),
     "tanh": nn.Tanh,
     "silu": nn.SiLU,
     "gelu": nn.GELU,
@@ -65,5 +70,13 @@ class MLPEncoderConfig(EncoderConfig):
     activation: Activation = "relu"
 
     def build(self, context: BuildContext) -> MLPEncoder:
-        """Return the encoder."""
+        """Return the encoder.
+
+        Raises:
+            ConfigError: The data are tokens, which are no numbers to be multiplied.
+        """
+        if context.data.support == "tokens":
+            raise ConfigError(
+                "model.encoder: 'mlp' reads numbers, but the data are tokens; use an encoder of texts, lstm say"
+            )
         return MLPEncoder(context.data.event_shape, self.hidden, self.activation)
