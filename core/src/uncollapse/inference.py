@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
-from .distributions import DiagonalNormal, analytic_kl, gaussian_base, kl_per_dimension
+from .distributions import DiagonalNormal, TermwiseDensity, analytic_kl, gaussian_base, kl_per_dimension
 from .errors import ConfigError
 from .protocols import Progress
 
-__all__ = ["Gathered", "Inference", "RateMode"]
+__all__ = ["Gathered", "Inference", "RateMode", "gather_batch"]
 
 RateMode = Literal["auto", "analytic", "monte_carlo"]
 
@@ -114,14 +114,14 @@ class Inference:
     def rate_per_dimension(self, mode: RateMode = "auto") -> Tensor | None:
         """Return the rate of every latent dimension in nats, ``[B, *D]``, or None where it does not fall apart so.
 
-        Analytic for two diagonal Gaussians, unless ``mode`` is ``monte_carlo``. For a Gaussian prior and a posterior
-        that gives its density term by term (a flow), ``log q_d - log p_d`` of the samples, unless it is ``analytic``.
+        Analytic for two diagonal Gaussians, unless ``mode`` is ``monte_carlo``. For another posterior that gives its
+        density term by term (a flow, two levels of Gaussians) and a prior that does, ``log q_d - log p_d`` of the
+        samples, unless it is ``analytic``.
         """
-        if not isinstance(self.p_z, DiagonalNormal):
-            return None
         if isinstance(self.q, DiagonalNormal):
-            return None if mode == "monte_carlo" else kl_per_dimension(self.q, self.p_z)
-        if self.log_q_per_dimension is None or mode == "analytic":
+            analytic = mode != "monte_carlo" and isinstance(self.p_z, DiagonalNormal)
+            return kl_per_dimension(self.q, self.p_z) if analytic else None  # type: ignore[arg-type]
+        if self.log_q_per_dimension is None or mode == "analytic" or not isinstance(self.p_z, TermwiseDensity):
             return None
         return (self.log_q_per_dimension - self.p_z.log_prob_per_dimension(self.z)).mean(0)
 
@@ -130,7 +130,7 @@ class Inference:
 
         For what is not linear in the mean over the batch, a floor under it say; see :meth:`gathered`.
         """
-        return _all_gather(per_example, 0) if _processes() > 1 else per_example
+        return gather_batch(per_example)
 
     def gathered(self) -> Gathered:
         """Return moments and samples of the global batch.
@@ -147,6 +147,15 @@ class Inference:
             event_dim = len(base.event_shape)
             gathered_base = DiagonalNormal(_all_gather(base.mean, 0), _all_gather(base.logvar, 0), event_dim)
         return Gathered(gathered_base, _all_gather(self.z, 1))
+
+
+def gather_batch(share: Tensor) -> Tensor:
+    """Return ``[B_global, ...]``, with gradients, for this process's share ``[B, ...]`` of a quantity per example.
+
+    For parts that couple the examples of a batch before there is an inference, as batch normalization does; all
+    processes must call it. See :meth:`Inference.gathered` for its gradients.
+    """
+    return _all_gather(share, 0) if _processes() > 1 else share
 
 
 def _processes() -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import cast
 
 import torch
@@ -9,8 +10,19 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from .distributions import DiagonalNormal, FactorizedDensity, rsample_and_log_prob
+from .errors import ConfigError
 from .inference import Inference
-from .protocols import Bindable, DataInitialized, Decoder, Encoder, Posterior, Prior, Progress
+from .protocols import (
+    Bindable,
+    DataInitialized,
+    Decoder,
+    Encoder,
+    Hierarchical,
+    Posterior,
+    Prior,
+    Progress,
+    TopBindable,
+)
 
 __all__ = ["LatentVariableModel"]
 
@@ -21,7 +33,8 @@ class LatentVariableModel(nn.Module):
     Args:
         encoder: ``[B, *X] -> [B, *H]``.
         posterior: ``[B, *H] -> q(z|x)``.
-        prior: ``() -> p(z)``; one that defines ``bind`` is handed :meth:`infer`.
+        prior: ``() -> p(z)``; one that defines ``bind`` is handed :meth:`infer`, one that defines ``bind_top``
+            :meth:`infer_top`.
         decoder: ``[..., *D] -> p(x|z)``.
     """
 
@@ -33,10 +46,28 @@ class LatentVariableModel(nn.Module):
         self.decoder = decoder
         if isinstance(prior, Bindable):
             prior.bind(self.infer)
+        if isinstance(prior, TopBindable):
+            prior.bind_top(self.infer_top)
 
     def infer(self, x: Tensor, progress: Progress | None = None) -> Distribution:
         """Return ``q(z|x)``, batch ``[B]``, event ``D``, for ``x [B, *X]``."""
         return cast(Posterior, self.posterior)(cast(Encoder, self.encoder)(x), progress)
+
+    def infer_top(self, x: Tensor, progress: Progress | None = None) -> Distribution:
+        """Return ``q(z_top|x)`` of a posterior over several levels, batch ``[B]``, for ``x [B, *X]``.
+
+        What only lower levels need is not computed where the encoder defines ``top``.
+
+        Raises:
+            ConfigError: The posterior has no levels.
+        """
+        if not isinstance(self.posterior, Hierarchical):
+            raise ConfigError(
+                "model.posterior: the top level's posterior was asked for (a VampPrior over the top level needs it), "
+                f"but {type(self.posterior).__name__} has no levels; use the posterior 'two_level', or another prior"
+            )
+        features: Callable[[Tensor], Tensor] = getattr(self.encoder, "top", self.encoder)
+        return self.posterior.top(features(x), progress)
 
     def generate(self, z: Tensor) -> Distribution:
         """Return ``p(x|z)``, batch ``[...]``, event ``X``, for ``z [..., *D]``."""
@@ -76,14 +107,21 @@ class LatentVariableModel(nn.Module):
         )
 
     @torch.no_grad()
-    def initialize(self, x: Tensor) -> None:
-        """Let every part that asks for it set parameters from ``x [B, *X]``, once, before the first step."""
+    def initialize(self, x: Tensor, stored: Callable[[int], Tensor] | None = None) -> None:
+        """Let every part that asks for it set parameters from ``x [B, *X]``, once, before the first step.
+
+        Args:
+            x: A batch of training data.
+            stored: ``count -> [count, *X]``: training examples as they are kept, for a prior that asks for them; None
+                where there are none other than ``x``.
+        """
         encoder, posterior, prior, decoder = self.encoder, self.posterior, self.prior, self.decoder
         if isinstance(encoder, DataInitialized):
             encoder.initialize(x)
         if isinstance(posterior, DataInitialized):
             posterior.initialize(encoder(x))
         if isinstance(prior, DataInitialized):
-            prior.initialize(x)
+            count = getattr(prior, "stored_examples", 0)
+            prior.initialize(x if stored is None or not count else stored(count))
         if isinstance(decoder, DataInitialized):
             decoder.initialize(self.infer(x).sample(), x)

@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from torch import nn
 from torch.distributions import Categorical, Independent, MixtureSameFamily, Normal
 from torch.testing import assert_close
+from uncollapse import Pipeline
 from uncollapse.config.component import BuildContext
 from uncollapse.decoders import MLPDecoder
 from uncollapse.distributions import DiagonalNormal
@@ -22,6 +23,7 @@ from uncollapse.plugins import registry
 from uncollapse.posteriors import GaussianPosterior
 from uncollapse.priors import VampPrior
 from uncollapse.protocols import Batch, Bindable, DataInitialized, DataSpec, Progress
+from uncollapse.training import Run, Trainer
 
 X, D, K = (1, 4, 4), 3, 6
 
@@ -212,6 +214,41 @@ def test_too_few_examples_leave_the_others_at_their_draws():
     assert_close(after[100:], before[100:], rtol=0, atol=0)
     assert_close(after[100:].mean(), torch.tensor(0.05), rtol=0, atol=1e-3)
     assert_close(after[100:].std(), torch.tensor(0.01), rtol=0.03, atol=0)
+
+
+def test_a_run_starts_it_at_the_first_grey_examples(tmp_path):
+    """As many as it wants, in the stored order and before binary values are drawn, whatever initialize_examples says."""
+    grey = torch.rand(40, *X)
+    np.savez(tmp_path / "x.npz", x=grey.numpy(), x_validation=grey[:5].numpy(), x_test=grey[:5].numpy())
+    pipeline = Pipeline.from_dict(
+        {
+            "name": "vamp",
+            "data": {
+                "type": "arrays",
+                "path": str(tmp_path / "x.npz"),
+                "support": "unit_interval",
+                "binarize": "dynamic",
+                "batch_size": 8,
+            },
+            "model": {
+                "encoder": "mlp",
+                "posterior": {"type": "gaussian", "latent_dim": 2},
+                "prior": {"type": "vampprior", "components": 30, "std": 0.0},
+                "decoder": "mlp",
+            },
+            "training": {"epochs": 1, "device": "cpu", "initialize_examples": 4},
+        }
+    )
+    built = pipeline.build()
+    trainer = Trainer(pipeline.config, built, Run(tmp_path / "run"), quiet=True)
+    trainer.prepare()
+    trainer.close()
+    assert_close(built.model.prior.pseudo_inputs.detach(), grey[:30])
+
+
+def test_how_many_stored_examples_it_wants():
+    assert VampPrior(X, K).stored_examples == K
+    assert VampPrior(X, K, from_data=False).stored_examples == 0
 
 
 def test_data_may_be_left_out():

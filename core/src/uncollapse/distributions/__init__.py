@@ -1,12 +1,16 @@
 """Distributions that the parts return; everything here is a ``torch.distributions.Distribution``."""
 
 from .gaussian import DiagonalNormal, StandardNormal, gaussian_base, kl_per_dimension, standard_normal
-from .sampling import FactorizedDensity, analytic_kl, rsample_and_log_prob
+from .hierarchy import TwoLevel, TwoLevelNormal
+from .sampling import FactorizedDensity, TermwiseDensity, analytic_kl, rsample_and_log_prob
 
 __all__ = [
     "DiagonalNormal",
     "FactorizedDensity",
     "StandardNormal",
+    "TermwiseDensity",
+    "TwoLevel",
+    "TwoLevelNormal",
     "analytic_kl",
     "gaussian_base",
     "kl_per_dimension",

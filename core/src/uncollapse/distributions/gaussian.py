@@ -127,6 +127,10 @@ class StandardNormal(DiagonalNormal):
     def __init__(self, zeros: Tensor) -> None:
         super().__init__(zeros, zeros, event_dim=zeros.dim())
 
+    def log_prob_per_dimension(self, value: Tensor) -> Tensor:
+        """Return ``log N(value_d; 0, 1)`` in nats of every dimension, ``[..., *D]``."""
+        return -0.5 * (value.square() + _LOG_2PI)
+
 
 def standard_normal(latent_shape: tuple[int, ...], device: torch.device | str | None = None) -> StandardNormal:
     """Return ``N(0, I)`` with batch ``[]`` and event ``latent_shape``."""

@@ -7,7 +7,7 @@ from typing import Any, Protocol, runtime_checkable
 from torch import Size, Tensor
 from torch.distributions import Distribution, kl_divergence
 
-__all__ = ["FactorizedDensity", "analytic_kl", "rsample_and_log_prob"]
+__all__ = ["FactorizedDensity", "TermwiseDensity", "analytic_kl", "rsample_and_log_prob"]
 
 
 @runtime_checkable
@@ -16,6 +16,15 @@ class FactorizedDensity(Protocol):
 
     def rsample_and_log_prob_per_dimension(self, shape: Any = Size()) -> tuple[Tensor, Tensor]:
         """Draw ``z`` and return it with terms that sum to ``log q(z)``, both ``[*shape, *batch, *D]``."""
+        ...
+
+
+@runtime_checkable
+class TermwiseDensity(Protocol):
+    """A distribution that gives the log density of any value as a sum over latent dimensions."""
+
+    def log_prob_per_dimension(self, value: Tensor) -> Tensor:
+        """Return terms that sum to ``log p(z)`` in nats, ``[..., *D]``, for ``z [..., *D]``."""
         ...
 
 

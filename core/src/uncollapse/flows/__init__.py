@@ -8,18 +8,22 @@ from .affine import AutoregressiveAffine, AutoregressiveAffineTransform
 from .conditional_made import ConditionalMADE
 from .iaf import GatedStep, InverseAutoregressiveFlow, InverseAutoregressiveTransform
 from .made import MADE
+from .masked_conv import AutoregressiveConvAffine, AutoregressiveConvTransform, MaskedConvNet
 from .zuko_names import LazyComposedTransform, LazyTransform, MaskedLinear, NormalizingFlow, UnconditionalTransform
 
 __all__ = [
     "MADE",
     "AutoregressiveAffine",
     "AutoregressiveAffineTransform",
+    "AutoregressiveConvAffine",
+    "AutoregressiveConvTransform",
     "ConditionalMADE",
     "GatedStep",
     "InverseAutoregressiveFlow",
     "InverseAutoregressiveTransform",
     "LazyComposedTransform",
     "LazyTransform",
+    "MaskedConvNet",
     "MaskedLinear",
     "NormalizingFlow",
     "UnconditionalTransform",

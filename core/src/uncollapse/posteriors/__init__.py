@@ -2,7 +2,8 @@
 
 from .gaussian import GaussianPosterior, GaussianPosteriorConfig
 from .iaf import InverseAutoregressivePosterior, InverseAutoregressivePosteriorConfig
+from .two_level import TwoLevelPosterior, TwoLevelPosteriorConfig
 
-__all__ = ["COMPONENTS", "GaussianPosterior", "InverseAutoregressivePosterior"]
+__all__ = ["COMPONENTS", "GaussianPosterior", "InverseAutoregressivePosterior", "TwoLevelPosterior"]
 
-COMPONENTS = (GaussianPosteriorConfig, InverseAutoregressivePosteriorConfig)
+COMPONENTS = (GaussianPosteriorConfig, InverseAutoregressivePosteriorConfig, TwoLevelPosteriorConfig)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Annotated, Literal
 
 import torch
-from pydantic import Field, PositiveInt
+from pydantic import Field, PositiveFloat, PositiveInt
 from torch import Tensor, nn
 
 from ..config.component import BuildContext, Installed, MomentTransformConfig, PosteriorConfig
@@ -30,6 +30,9 @@ class GaussianPosterior(nn.Module):
         latent_shape: Shape ``D`` of one latent.
         moments: Transforms applied in order to ``(mean, logvar)``.
         logvar_range: Hard limits on the log-variance (VampPrior [-6, 2], MAE's colour encoders [-7, 7]), or None.
+        bias: Whether the linear head has a bias; those of the released text models of He et al., Lagging Inference
+            Networks (2019), https://arxiv.org/abs/1901.05534, and of DU-VAE have none.
+        init_range: The head starts in ``U(-init_range, init_range)``, 0.01 in He et al.'s code; None for torch's own.
 
     Raises:
         ShapeError: A spatial latent does not match the features.
@@ -41,6 +44,8 @@ class GaussianPosterior(nn.Module):
         latent_shape: tuple[int, ...],
         moments: Sequence[nn.Module] = (),
         logvar_range: tuple[float, float] | None = None,
+        bias: bool = True,
+        init_range: float | None = None,
     ) -> None:
         super().__init__()
         self.latent_shape = tuple(latent_shape)
@@ -54,7 +59,12 @@ class GaussianPosterior(nn.Module):
                     f"model.posterior.latent_dim: a latent of shape {self.latent_shape} needs encoder features of "
                     f"shape {needed}, found {tuple(feature_shape)}; change the encoder's output or use a flat latent"
                 )
-        self.head = nn.Identity() if spatial else nn.Linear(math.prod(feature_shape), 2 * self.latent_shape[0])
+        self.head: nn.Module = nn.Identity()
+        if not spatial:
+            self.head = nn.Linear(math.prod(feature_shape), 2 * self.latent_shape[0], bias)
+        if init_range is not None:
+            for parameter in self.head.parameters():
+                nn.init.uniform_(parameter, -init_range, init_range)
 
     def forward(self, h: Tensor, progress: Progress | None = None) -> DiagonalNormal:
         """Return ``q(z|x)``, batch ``[B]``, event ``D``, for features ``h [B, *H]``."""
@@ -77,6 +87,13 @@ class GaussianPosteriorConfig(PosteriorConfig):
     latent_dim: PositiveInt | tuple[PositiveInt, ...] = Field(description="latent dimension D, or a shape [C, H, W]")
     moments: tuple[Annotated[MomentTransformConfig, Installed("moment_transform")], ...] = ()
     logvar_range: tuple[float, float] | None = Field(None, description="hard limits on the log-variance")
+    bias: bool = Field(
+        True, description="whether the head has a bias; those of the lagging encoder and DU-VAE have none"
+    )
+    init_range: PositiveFloat | None = Field(
+        None,
+        description="the head starts uniform in plus or minus this, 0.01 for the lagging encoder; null: torch's own",
+    )
 
     @property
     def latent_shape(self) -> tuple[int, ...]:
@@ -86,4 +103,6 @@ class GaussianPosteriorConfig(PosteriorConfig):
     def build(self, context: BuildContext) -> GaussianPosterior:
         """Return the posterior."""
         moments = [m.build(context) for m in self.moments]
-        return GaussianPosterior(context.feature_shape, self.latent_shape, moments, self.logvar_range)
+        return GaussianPosterior(
+            context.feature_shape, self.latent_shape, moments, self.logvar_range, self.bias, self.init_range
+        )

@@ -82,11 +82,20 @@ class VampPrior(nn.Module):
             return self.pseudo_inputs
         return nn.functional.hardtanh(self.pseudo_inputs, *self.limits)
 
+    @property
+    def stored_examples(self) -> int:
+        """Training examples that pseudo-inputs start from: ``K``, or 0 without ``from_data``.
+
+        A run hands :meth:`initialize` so many of the first, before shuffling and with grey values where binary ones
+        are drawn from them, as the released code does.
+        """
+        return len(self.pseudo_inputs) if self.from_data else 0
+
     def initialize(self, x: Tensor) -> None:
         """Start pseudo-inputs at the first ``K`` examples of ``x [B, *X]``, plus ``N(0, std^2)``.
 
-        With fewer than ``K`` examples the other pseudo-inputs keep their draws of ``N(mean, std^2)``; in a run
-        ``training.initialize_examples`` says how many there are. Without ``from_data`` nothing happens.
+        With fewer than ``K`` examples the other pseudo-inputs keep their draws of ``N(mean, std^2)``. Without
+        ``from_data`` nothing happens.
 
         Raises:
             ShapeError: Examples have another shape.
@@ -112,8 +121,7 @@ class VampPriorConfig(PriorConfig):
     components: PositiveInt = Field(500, description="number of pseudo-inputs K")
     from_data: bool = Field(
         True,
-        description="start pseudo-inputs at training examples, as far as training.initialize_examples reaches; "
-        "the others, or all, start at N(mean, std^2)",
+        description="start pseudo-inputs at the first training examples; false starts them at N(mean, std^2)",
     )
     mean: float = Field(0.05, description="mean of pseudo-inputs that start at no example")
     std: NonNegativeFloat = Field(0.01, description="standard deviation of these, and of the noise on examples")
