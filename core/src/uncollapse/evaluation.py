@@ -15,7 +15,7 @@ from .config.component import BuildContext
 from .errors import ConfigError, ShapeError
 from .estimators.passes import AT_END, device_of, measuring, posterior_mean
 from .model import LatentVariableModel
-from .protocols import Batch, DataSource, Estimate, Split
+from .protocols import Batch, DataSource, Estimate, NeedsTrainingData, Split, mixed
 
 if TYPE_CHECKING:
     from .config.pipeline import EvaluationConfig
@@ -129,7 +129,10 @@ def evaluate(built: Evaluable, config: EvaluationConfig, seed: int) -> dict[str,
         for estimator in config.estimators:
             torch.manual_seed(seed)
             try:
-                _add(estimates, estimator.build(built.context)(model, batches))
+                measure = estimator.build(built.context)
+                if isinstance(measure, NeedsTrainingData):
+                    measure.prepare(lambda: _batches(built.data.train, config.batch_size, None, device))
+                _add(estimates, measure(model, batches))
             except (ConfigError, ShapeError) as reason:
                 skipped[estimator.type] = str(reason)
         if config.probes:
@@ -162,7 +165,7 @@ def _split(data: DataSource, name: str) -> Split:
 def _batches(split: Split, batch_size: int, examples: int | None, device: torch.device) -> Iterator[Batch]:
     left = len(split) if examples is None else examples
     # In random order, the same for the same seed, so that the first examples are a sample of the whole split.
-    for batch in split.batches(batch_size, shuffle=True, device=device):
+    for batch in mixed(split).batches(batch_size, shuffle=True, device=device):
         if left < len(batch):
             labels = None if batch.labels is None else batch.labels[:left]
             batch = Batch(batch.x[:left], labels, None if batch.mask is None else batch.mask[:left])

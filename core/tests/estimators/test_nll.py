@@ -43,7 +43,7 @@ def test_exact_posterior_gives_the_truth_for_any_number_of_samples(oracle, linea
     case = reference["inputs"]["orthogonal_exact_posterior"]
     w, b, x = _parts(case)
     model = linear_gaussian(w, b, float(case["sigma"]))
-    nll = ImportanceWeightedNLL(samples, max_batch=7)(model, batches_of(x, 3))["nll"]
+    nll = ImportanceWeightedNLL(samples, memory="2 KB")(model, batches_of(x, 3))["nll"]
     truth = -torch.as_tensor(reference["expected"]["orthogonal_exact_posterior"]["true_log_px"])
     assert nll.value == pytest.approx(truth.mean().item(), abs=1e-9)
     assert nll.standard_error == pytest.approx(truth.std().item() / math.sqrt(len(x)), abs=1e-9)
@@ -61,14 +61,18 @@ def test_general_posterior_comes_close_to_the_truth(oracle, linear_gaussian, bat
     assert nll < -float(expected["exact_elbo"].mean()) - 0.1
 
 
-@pytest.mark.parametrize(("samples", "max_batch"), [(10, 12), (10, 1), (7, 1000), (1, 5)])
-def test_exactly_k_samples_within_the_bound(linear_gaussian, batches_of, samples, max_batch):
-    w = torch.randn(4, 2)
-    model = linear_gaussian(w, torch.zeros(4), 0.5)
-    ImportanceWeightedNLL(samples, max_batch)(model, batches_of(torch.randn(11, 4), 4))
-    calls = model.decoder.calls
+@pytest.mark.parametrize("memory", ["1 GB", "1 KB", "400 B"])
+@pytest.mark.parametrize("samples", [10, 7, 1])
+def test_exactly_k_samples_whatever_the_budget(linear_gaussian, batches_of, samples, memory):
+    model = linear_gaussian(torch.randn(4, 2), torch.zeros(4), 0.5)
+    ImportanceWeightedNLL(samples, memory)(model, batches_of(torch.randn(11, 4), 4))
+    trial, calls = model.decoder.calls[:2], model.decoder.calls[2:]
+    assert trial == [2, 4]
     assert sum(calls) == samples * 11
-    assert max(calls) <= max_batch
+    if memory == "1 GB":
+        assert calls == [samples * 4, samples * 4, samples * 3]
+    elif samples > 1:
+        assert max(calls) < samples * 3
 
 
 def test_every_example_weighs_the_same_whatever_the_batches(linear_gaussian, batches_of):

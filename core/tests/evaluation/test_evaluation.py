@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from typing import Literal
 
 import pytest
 import torch
 from torch import Tensor, nn
 from uncollapse import Batch, DataSpec, DiagonalNormal, LatentVariableModel
-from uncollapse.config import BuildContext
+from uncollapse.config import BuildContext, EstimatorConfig
 from uncollapse.config.pipeline import EvaluationConfig
 from uncollapse.decoders import MLPDecoder
 from uncollapse.encoders import MLPEncoder
@@ -19,6 +20,7 @@ from uncollapse.evaluation import check_evaluation, encode, evaluate
 from uncollapse.likelihoods import BernoulliLikelihood
 from uncollapse.posteriors import GaussianPosterior
 from uncollapse.priors import StandardNormalPrior
+from uncollapse.protocols import Estimate, Estimates
 from uncollapse.verdict import verdict
 
 ALL = EvaluationConfig(
@@ -245,3 +247,25 @@ def test_codes_are_posterior_means_or_averages_of_samples():
     assert len(encode(built.model, built.data.test, 16, examples=20)[0]) == 20
     built.data.test.labels = None
     assert encode(built.model, built.data.test)[1] is None
+
+
+def test_an_estimator_that_asks_for_training_data_sees_them_first():
+    class Counting:
+        seen = 0
+
+        def prepare(self, batches: Callable[[], Iterable[Batch]]) -> None:
+            self.seen = sum(len(batch) for batch in batches())
+
+        def __call__(self, model: LatentVariableModel, batches: Callable[[], Iterable[Batch]]) -> Estimates:
+            return {"seen": Estimate(float(self.seen), "examples", count=sum(len(batch) for batch in batches()))}
+
+    class CountingConfig(EstimatorConfig):
+        type: Literal["test.counting"] = "test.counting"
+
+        def build(self, context: BuildContext) -> Counting:
+            return Counting()
+
+    built = _built()
+    config = EvaluationConfig(batch_size=16, examples=10, estimators=(CountingConfig(),))
+    seen = evaluate(built, config, seed=0)["estimates"]["seen"]
+    assert (seen["value"], seen["count"]) == (len(built.data.train), 10)

@@ -52,6 +52,23 @@ def test_bernoulli_is_torch_s() -> None:
     assert_close(ours.variance, torchs.variance)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_bernoulli_density_without_gradients_is_the_same(dtype: torch.dtype) -> None:
+    # Logits as of a trained model: 784 pixels, most of them sure, a few surely wrong.
+    logits = 8 * torch.randn(5, 3, 1, 28, 28, dtype=torch.float64)
+    x = torch.where(torch.rand(3, 1, 28, 28) < 0.02, logits[0] < 0, logits[0] > 0).double()
+    logits = (logits[:1] + 0.3 * torch.randn_like(logits)).clamp(-60, 60)
+    truth = Independent(Bernoulli(logits=logits), AXES).log_prob(x)
+    wanted = BernoulliPixels(logits.to(dtype).requires_grad_(), AXES).log_prob(x)
+    found = BernoulliPixels(logits.to(dtype), AXES).log_prob(x)
+    tolerance = 1e-4 if dtype == torch.float32 else 1e-10
+    assert_close(found.double(), truth, rtol=0, atol=tolerance)
+    assert_close(wanted.double(), truth, rtol=0, atol=tolerance)
+    # Data with more dimensions than the distribution, and grey values.
+    one, many = BernoulliPixels(logits[0, 0].to(dtype), AXES), torch.rand(4, 1, 28, 28, dtype=dtype)
+    assert_close(one.log_prob(many), torch.stack([one.log_prob(grey) for grey in many]))
+
+
 def test_bernoulli_probabilities_sum_to_one() -> None:
     p = BernoulliPixels(torch.randn(4, dtype=torch.float64) * 3, event_dim=1)
     everything = torch.tensor(list(itertools.product((0.0, 1.0), repeat=4)), dtype=torch.float64)
@@ -230,3 +247,14 @@ def test_config_builds_what_it_says(config: Any, supports: set[str], numbers: in
 def test_config_refuses(config: Any, fields: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         config.model_validate(fields)
+
+
+def test_gaussian_around_a_sigmoid_counts_squared_errors() -> None:
+    """At a scale of sqrt(1/2) the negative log-likelihood is the squared error, up to the constant."""
+    raw, x = outputs(), torch.rand(B, *EVENT).double()
+    p = GaussianLikelihood(EVENT, 0.5**0.5, mean="sigmoid")(raw)
+    assert_close(p.mean, raw.sigmoid())
+    squared = (x - raw.sigmoid()).square().sum((-3, -2, -1))
+    constant = 0.5 * x[0].numel() * torch.log(torch.tensor(torch.pi, dtype=torch.float64))
+    assert_close(-p.log_prob(x), squared + constant, rtol=1e-6, atol=0)
+    assert GaussianLikelihoodConfig(mean="sigmoid").build(BuildContext(DataSpec(EVENT, "real"))).mean == "sigmoid"

@@ -9,6 +9,7 @@ from torch.distributions import Distribution
 from uncollapse import DataSpec, DiagonalNormal, LatentVariableModel
 from uncollapse.config import BuildContext
 from uncollapse.errors import ConfigError
+from uncollapse.protocols import ReportsProgress
 from uncollapse.samplers import COMPONENTS, AncestralSampler, ScaledGaussianSampler
 
 
@@ -71,6 +72,28 @@ def test_a_few_at_a_time_in_evaluation_mode(model, sampler):
     assert sampler(model, 10).shape == (10, 1, 2)
     assert model.decoder.calls == [4, 4, 2]
     assert model.decoder.dropout.training
+
+
+@pytest.mark.parametrize("sampler", [AncestralSampler, ScaledGaussianSampler])
+def test_progress_counts_batches_and_what_a_distribution_reports(model, sampler):
+    class InHalves(DiagonalNormal):
+        progress = None
+
+        def sample(self, sample_shape=()):
+            self.progress(0.5)
+            self.progress(1.0)
+            return super().sample(sample_shape)
+
+    halves = lambda z: InHalves(z[:, None], torch.zeros_like(z)[:, None], 2)  # noqa: E731
+    shares = []
+    draw = sampler(max_batch=4)
+    assert isinstance(draw, ReportsProgress)
+    draw.progress = shares.append
+    draw(model, 10)
+    assert shares == pytest.approx([0.4, 0.8, 1.0])
+    shares.clear()
+    draw(LatentVariableModel(nn.Identity(), Posterior(), Prior(), halves), 10)
+    assert shares == pytest.approx([0.2, 0.4, 0.4, 0.6, 0.8, 0.8, 0.9, 1.0, 1.0])
 
 
 class NoMean(Distribution):

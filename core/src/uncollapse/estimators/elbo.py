@@ -15,7 +15,9 @@ from ..errors import ConfigError
 from ..inference import RateMode
 from ..model import LatentVariableModel
 from ..protocols import Batch, Estimates
-from .passes import AT_END, as_float64, batches_on_device, draw, mean_estimate, measuring
+from .draws import Draws
+from .memory import Memory
+from .passes import as_float64, batches_on_device, mean_estimate, measuring
 
 __all__ = ["ELBOEstimator", "ELBOEstimatorConfig"]
 
@@ -29,13 +31,13 @@ class ELBOEstimator:
     Args:
         samples: Draws of the posterior per example, ``S``.
         rate: Analytic, Monte Carlo, or analytic where known.
-        max_batch: Latents that go through the decoder at once; bounds memory.
+        memory: Budget of the decoder's passes, ``"500 MB"`` or ``"1 GiB"`` say; changes no number but for rounding.
     """
 
-    def __init__(self, samples: int = 1, rate: RateMode = "auto", max_batch: int = 1000) -> None:
+    def __init__(self, samples: int = 1, rate: RateMode = "auto", memory: str = "1 GB") -> None:
         self.samples = samples
         self.rate = rate
-        self.max_batch = max_batch
+        self.memory = memory
 
     def __call__(self, model: LatentVariableModel, batches: Callable[[], Iterable[Batch]]) -> Estimates:
         """Return ``elbo``, ``rate`` and ``distortion`` in nats.
@@ -48,9 +50,9 @@ class ELBOEstimator:
         analytic = False
         with measuring(model):
             p_z = model.p_z()
+            draws = Draws(model, self.samples, self.memory)
             for batch in batches_on_device(model, batches):
-                for x in torch.split(batch.x, self.max_batch):
-                    q = model.infer(x, AT_END)
+                for x, q in draws.posteriors(batch.x):
                     known = None if self.rate == "monte_carlo" else analytic_kl(q, p_z)
                     if known is None and self.rate == "analytic":
                         raise ConfigError(
@@ -58,27 +60,16 @@ class ELBOEstimator:
                             "no known closed form; use 'auto' or 'monte_carlo'"
                         )
                     analytic = known is not None
-                    distortion, rate = self._sums(model, q, p_z, x)
-                    distortions.append(distortion / self.samples)
-                    rates.append(rate / self.samples if known is None else as_float64(known))
+                    terms = draws.log_terms(x, q)
+                    distortions.append(-terms.log_p_x.mean(0))
+                    rates.append((terms.log_q - terms.log_p_z).mean(0) if known is None else as_float64(known))
         rate, distortion = torch.cat(rates), torch.cat(distortions)
-        draws = f"{self.samples} sample{'s' if self.samples > 1 else ''} of z per example"
+        note = f"{self.samples} sample{'s' if self.samples > 1 else ''} of z per example"
         return {
-            "elbo": mean_estimate(-(distortion + rate), "nats", draws),
-            "rate": mean_estimate(rate, "nats", "analytic" if analytic else f"Monte Carlo, {draws}"),
-            "distortion": mean_estimate(distortion, "nats", draws),
+            "elbo": mean_estimate(-(distortion + rate), "nats", note),
+            "rate": mean_estimate(rate, "nats", "analytic" if analytic else f"Monte Carlo, {note}"),
+            "distortion": mean_estimate(distortion, "nats", note),
         }
-
-    def _sums(
-        self, model: LatentVariableModel, q: torch.distributions.Distribution, p_z: torch.distributions.Distribution,
-        x: Tensor,
-    ) -> tuple[Tensor, Tensor]:  # fmt: skip
-        distortion = rate = torch.zeros((), dtype=torch.float64)
-        for terms in draw(model, q, p_z, x, self.samples, self.max_batch):
-            here = terms.log_p_x.device
-            distortion = distortion.to(here) - terms.log_p_x.sum(0)
-            rate = rate.to(here) + (terms.log_q - terms.log_p_z).sum(0)
-        return distortion, rate
 
 
 class ELBOEstimatorConfig(EstimatorConfig):
@@ -89,8 +80,8 @@ class ELBOEstimatorConfig(EstimatorConfig):
     type: Literal["elbo"] = "elbo"
     samples: PositiveInt = Field(1, description="draws of the posterior per example")
     rate: RateMode = Field("auto", description="analytic, monte_carlo, or auto: analytic where known")
-    max_batch: PositiveInt = Field(1000, description="latents that go through the decoder at once; bounds memory")
+    memory: Memory = Field("1 GB", description="budget of the decoder's passes; changes no number but for rounding")
 
     def build(self, context: BuildContext) -> ELBOEstimator:
         """Return the estimator."""
-        return ELBOEstimator(self.samples, self.rate, self.max_batch)
+        return ELBOEstimator(self.samples, self.rate, self.memory)

@@ -14,7 +14,9 @@ from ..config.component import BuildContext, EstimatorConfig
 from ..errors import ShapeError
 from ..model import LatentVariableModel
 from ..protocols import Batch, Estimates
-from .passes import AT_END, batches_on_device, draw, mean_estimate, measuring
+from .draws import Draws
+from .memory import Memory
+from .passes import batches_on_device, mean_estimate, measuring
 
 __all__ = ["ImportanceWeightedNLL", "ImportanceWeightedNLLConfig", "importance_weighted_nll"]
 
@@ -37,11 +39,13 @@ def importance_weighted_nll(log_weights: Tensor) -> Tensor:
 class ImportanceWeightedNLL:
     """Importance-weighted negative log-likelihood: Burda et al. (2016), eq. 8, https://arxiv.org/abs/1509.00519.
 
-    Exactly ``samples`` draws of the posterior per example, a few at a time; their weights are summed in float64.
+    Exactly ``samples`` draws of the posterior per example; their weights are summed in float64. What does not depend on
+    the draw is computed once for all draws of an example where the decoder can do so (a gated PixelCNN's vertical stack
+    that sees no latent).
 
     Args:
         samples: Draws per example, ``K``.
-        max_batch: Latents that go through the decoder at once; bounds memory, changes no number but for rounding.
+        memory: Budget of the decoder's passes, ``"500 MB"`` or ``"1 GiB"`` say; changes no number but for rounding.
         bits_per_dimension: Whether to report the same number in bits per data dimension too.
         examples: Use only the first examples of the set, which evaluation visits in random order; None for all.
     """
@@ -49,12 +53,12 @@ class ImportanceWeightedNLL:
     def __init__(
         self,
         samples: int = 500,
-        max_batch: int = 1000,
+        memory: str = "1 GB",
         bits_per_dimension: bool = True,
         examples: int | None = None,
     ) -> None:
         self.samples = samples
-        self.max_batch = max_batch
+        self.memory = memory
         self.bits_per_dimension = bits_per_dimension
         self.examples = examples
 
@@ -63,18 +67,13 @@ class ImportanceWeightedNLL:
         values: list[Tensor] = []
         dimensions, left = 1, math.inf if self.examples is None else self.examples
         with measuring(model):
-            p_z = model.p_z()
+            draws = Draws(model, self.samples, self.memory)
             for batch in batches_on_device(model, batches):
                 dimensions = batch.x[0].numel()
                 chosen = batch.x[: int(min(left, len(batch)))]
                 left -= len(chosen)
-                for x in torch.split(chosen, self.max_batch):
-                    q = model.infer(x, AT_END)
-                    total = torch.full((), -math.inf)
-                    for terms in draw(model, q, p_z, x, self.samples, self.max_batch):
-                        part = terms.log_weights.logsumexp(0)
-                        total = torch.logaddexp(total.to(part), part)
-                    values.append(math.log(self.samples) - total)
+                for x, q in draws.posteriors(chosen):
+                    values.append(importance_weighted_nll(draws.log_terms(x, q).log_weights))
                 if not left:
                     break
         nll = torch.cat(values)
@@ -90,9 +89,9 @@ class ImportanceWeightedNLLConfig(EstimatorConfig):
 
     type: Literal["nll"] = "nll"
     samples: PositiveInt = Field(500, description="posterior samples per example, K")
-    max_batch: PositiveInt = Field(1000, description="latents that go through the decoder at once; bounds memory")
+    memory: Memory = Field("1 GB", description="budget of the decoder's passes; changes no number but for rounding")
     examples: PositiveInt | None = Field(None, description="use only so many examples, drawn at random; null for all")
 
     def build(self, context: BuildContext) -> ImportanceWeightedNLL:
         """Return the estimator; text is not reported in bits per dimension, its length being the data's."""
-        return ImportanceWeightedNLL(self.samples, self.max_batch, context.data.support != "tokens", self.examples)
+        return ImportanceWeightedNLL(self.samples, self.memory, context.data.support != "tokens", self.examples)

@@ -5,24 +5,20 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution, Independent, Normal
 
-from ..distributions import DiagonalNormal, gaussian_base, rsample_and_log_prob
+from ..distributions import DiagonalNormal, gaussian_base
 from ..errors import DataError
-from ..model import LatentVariableModel
 from ..protocols import Batch, Estimate, Progress
 
 __all__ = [
     "AT_END",
-    "LogTerms",
     "as_float64",
     "batches_on_device",
     "device_of",
-    "draw",
     "exact_gaussian",
     "mean_estimate",
     "measuring",
@@ -119,31 +115,3 @@ def posterior_mean(q: Distribution, samples: int) -> tuple[Tensor, Tensor | None
     except NotImplementedError:
         z = as_float64(q.sample(torch.Size((samples,))))
         return z.mean(0), z.var(0) / samples
-
-
-@dataclass(frozen=True)
-class LogTerms:
-    """Log densities of ``k`` draws for ``b`` examples, each ``[k, b]``, nats, float64."""
-
-    log_p_x: Tensor
-    log_p_z: Tensor
-    log_q: Tensor
-
-    @property
-    def log_weights(self) -> Tensor:
-        """``log p(x|z) + log p(z) - log q(z|x)``."""
-        return self.log_p_x + self.log_p_z - self.log_q
-
-
-def draw(
-    model: LatentVariableModel, q: Distribution, p_z: Distribution, x: Tensor, samples: int, max_batch: int
-) -> Iterator[LogTerms]:
-    """Yield the log densities of exactly ``samples`` draws of ``q`` for ``x [b, *X]``, some at a time.
-
-    At most ``max_batch`` latents, or one for each example of ``x`` if these are more, go through the decoder at once.
-    """
-    at_once = max(1, max_batch // len(x))
-    for start in range(0, samples, at_once):
-        z, log_q = rsample_and_log_prob(q, (min(at_once, samples - start),))
-        log_p_x = model.generate(z).log_prob(x)
-        yield LogTerms(as_float64(log_p_x), as_float64(p_z.log_prob(z)), as_float64(log_q))

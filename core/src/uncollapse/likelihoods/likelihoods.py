@@ -21,6 +21,10 @@ from ..distributions import DiagonalNormal
 __all__ = ["BernoulliLikelihood", "BernoulliPixels", "CategoricalLikelihood", "CategoricalPixels", "GaussianLikelihood"]
 
 
+_EXP_IS_FINITE = 80.0
+"""In float32 too."""
+
+
 def _full(outputs: Tensor) -> Tensor:
     return outputs.float() if outputs.dtype in (torch.bfloat16, torch.float16) else outputs
 
@@ -70,6 +74,13 @@ class BernoulliPixels(Distribution):
         """Return ``x log p + (1-x) log(1-p)`` summed over ``X``, nats, ``[*batch]``."""
         dims = tuple(range(-self._event_dim, 0))
         value = value.to(self.logits.dtype)
+        if (
+            not self.logits.requires_grad
+            and torch.broadcast_shapes(value.shape, self.logits.shape) == self.logits.shape
+        ):
+            # One temporary instead of three: measurements take as many samples at once as memory holds.
+            cost = nn.functional.softplus(self.logits, threshold=_EXP_IS_FINITE)
+            return -cost.addcmul_(value, self.logits, value=-1).sum(dim=dims)
         # log sigmoid(l) + (x - 1) l: fewer passes over the data, back and forth, than x l - softplus(l).
         return torch.addcmul(nn.functional.logsigmoid(self.logits), value - 1, self.logits).sum(dim=dims)
 
@@ -108,13 +119,19 @@ class GaussianLikelihood(nn.Module):
         scale: ``per_value``: the decoder puts out a log-variance for each value; ``learned``: one log-variance
             shared by all values, a parameter; or a fixed standard deviation.
         min_scale: Standard deviation below which the scale is clipped.
+        mean: ``linear``: the outputs themselves; ``sigmoid``: of them, for values in [0, 1]. At a fixed scale
+            of sqrt(1/2) the distortion is the squared error, and a constant.
     """
 
     def __init__(
-        self, event_shape: tuple[int, ...], scale: float | Literal["per_value", "learned"] = "learned",
+        self,
+        event_shape: tuple[int, ...],
+        scale: float | Literal["per_value", "learned"] = "learned",
         min_scale: float = 1e-3,
-    ) -> None:  # fmt: skip
+        mean: Literal["linear", "sigmoid"] = "linear",
+    ) -> None:
         super().__init__()
+        self.mean = mean
         self.event_shape = event_shape
         self.outputs_per_value = 2 if scale == "per_value" else 1
         self.min_logvar = 2 * math.log(min_scale)
@@ -133,6 +150,7 @@ class GaussianLikelihood(nn.Module):
             mean, logvar = outputs.chunk(2, dim=-len(self.event_shape))
         else:
             mean, logvar = outputs, self.logvar.expand_as(outputs)
+        mean = mean.sigmoid() if self.mean == "sigmoid" else mean
         return DiagonalNormal(mean, logvar.clamp(min=self.min_logvar), event_dim=len(self.event_shape))
 
 
@@ -227,10 +245,13 @@ class GaussianLikelihoodConfig(LikelihoodConfig):
         "learned", description="'learned' (one for all), 'per_value' (from the decoder), or a fixed standard deviation"
     )
     min_scale: float = Field(1e-3, gt=0)
+    mean: Literal["linear", "sigmoid"] = Field(
+        "linear", description="the decoder's outputs themselves, or their sigmoid, for values in [0, 1]"
+    )
 
     def build(self, context: BuildContext) -> GaussianLikelihood:
         """Return the likelihood."""
-        return GaussianLikelihood(context.data.event_shape, self.scale, self.min_scale)
+        return GaussianLikelihood(context.data.event_shape, self.scale, self.min_scale, self.mean)
 
 
 class CategoricalLikelihoodConfig(LikelihoodConfig):

@@ -1,7 +1,13 @@
 """Samplers: draws from a trained model."""
 
-from .from_prior import AncestralSampler, AncestralSamplerConfig, ScaledGaussianSampler, ScaledGaussianSamplerConfig
+from .from_prior import (
+    AncestralSampler,
+    AncestralSamplerConfig,
+    ScaledGaussianSampler,
+    ScaledGaussianSamplerConfig,
+    decode,
+)
 
-__all__ = ["COMPONENTS", "AncestralSampler", "ScaledGaussianSampler"]
+__all__ = ["COMPONENTS", "AncestralSampler", "ScaledGaussianSampler", "decode"]
 
 COMPONENTS = (AncestralSamplerConfig, ScaledGaussianSamplerConfig)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Literal
 
 import torch
@@ -12,19 +14,32 @@ from ..config.component import BuildContext, SamplerConfig
 from ..errors import ConfigError
 from ..estimators.passes import device_of, measuring
 from ..model import LatentVariableModel
+from ..protocols import ReportsProgress
 
 __all__ = ["AncestralSampler", "AncestralSamplerConfig", "ScaledGaussianSampler", "ScaledGaussianSamplerConfig"]
 
 
-def decode(model: LatentVariableModel, z: Tensor, means: bool, max_batch: int, place: str) -> Tensor:
+def decode(
+    model: LatentVariableModel,
+    z: Tensor,
+    means: bool,
+    max_batch: int,
+    place: str,
+    progress: Callable[[float], object] | None = None,
+) -> Tensor:
     """Return one draw of ``p(x|z)``, or its mean, for every ``z [N, *D]``, ``[N, *X]``; ``max_batch`` at a time.
+
+    ``progress`` is told the share that is done, after each batch, and within one by distributions that report it.
 
     Raises:
         ConfigError: Means were asked for and ``p(x|z)`` has none in closed form; the message names ``place``.
     """
     drawn: list[Tensor] = []
+    done = 0
     for some in torch.split(z, max_batch):
         p_x = model.generate(some)
+        if progress is not None and isinstance(p_x, ReportsProgress):
+            p_x.progress = partial(_within, progress, done / len(z), len(some) / len(z))
         try:
             drawn.append(p_x.mean if means else p_x.sample())
         except NotImplementedError as error:
@@ -32,7 +47,14 @@ def decode(model: LatentVariableModel, z: Tensor, means: bool, max_batch: int, p
                 f"{place}.means: {type(p_x).__name__} has no mean in closed form (an autoregressive decoder's values "
                 "depend on one another); leave means off to get samples"
             ) from error
+        done += len(some)
+        if progress is not None:
+            progress(done / len(z))
     return torch.cat(drawn)
+
+
+def _within(progress: Callable[[float], object], start: float, length: float, share: float) -> None:
+    progress(start + length * share)
 
 
 class AncestralSampler:
@@ -41,7 +63,12 @@ class AncestralSampler:
     Args:
         means: Return the mean of ``p(x|z)`` instead of a draw of it.
         max_batch: Latents that go through the decoder at once.
+
+    Attributes:
+        progress: Called with the share of the draws that is done.
     """
+
+    progress: Callable[[float], object] | None = None
 
     def __init__(self, means: bool = False, max_batch: int = 256) -> None:
         self.means = means
@@ -55,7 +82,7 @@ class AncestralSampler:
         """
         with measuring(model):
             z = model.p_z().sample(torch.Size((count,)))
-            return decode(model, z, self.means, self.max_batch, "ancestral")
+            return decode(model, z, self.means, self.max_batch, "ancestral", self.progress)
 
 
 class ScaledGaussianSampler:
@@ -69,7 +96,12 @@ class ScaledGaussianSampler:
         scale: Standard deviation of every latent dimension.
         means: Return the mean of ``p(x|z)`` instead of a draw of it.
         max_batch: Latents that go through the decoder at once.
+
+    Attributes:
+        progress: Called with the share of the draws that is done.
     """
+
+    progress: Callable[[float], object] | None = None
 
     def __init__(self, scale: float = 1.0, means: bool = False, max_batch: int = 256) -> None:
         self.scale = scale
@@ -84,7 +116,7 @@ class ScaledGaussianSampler:
         """
         with measuring(model):
             z = self.scale * torch.randn(count, *model.latent_shape, device=device_of(model))
-            return decode(model, z, self.means, self.max_batch, "scaled_gaussian")
+            return decode(model, z, self.means, self.max_batch, "scaled_gaussian", self.progress)
 
 
 class AncestralSamplerConfig(SamplerConfig):
