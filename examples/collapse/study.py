@@ -30,8 +30,8 @@ HERE = Path(__file__).parent
 DECODERS: dict[str, dict[str, Any]] = {
     "masked-bias": {"type": "pixelcnn", "kernels": [7, 5, 5, 5, 5], "channels": 32, "conditioning": "bias"},
     "masked-maps": {"type": "pixelcnn", "kernels": [7, 5, 5, 5, 5], "channels": 32, "conditioning": "maps"},
-    "gated-bias": {"type": "gated_pixelcnn", "kernels": [7, 5, 5, 5, 5], "channels": 32, "conditioning": "bias"},
-    "gated-maps": {"type": "gated_pixelcnn", "kernels": [7, 5, 5, 5, 5], "channels": 32, "conditioning": "maps"},
+    "gated-bias": {"type": "gated_pixelcnn", "kernels": [7, 5, 5, 5, 5], "channels": 16, "conditioning": "bias"},
+    "gated-maps": {"type": "gated_pixelcnn", "kernels": [7, 5, 5, 5, 5], "channels": 16, "conditioning": "maps"},
 }
 OVER_TRAINING = "over_training.json"
 EXAMPLES = 2000
@@ -82,12 +82,9 @@ def train(config: PipelineConfig, directory: Path) -> None:
 
 
 def collect(runs: Path, output: Path) -> dict[str, Any]:
-    """Return what was measured over training and at the end, by run, and write it as JSON."""
+    """Return what was measured over training, by run, and write it as JSON."""
     found = {
-        name: {
-            "over_training": json.loads((runs / name / OVER_TRAINING).read_text()),
-            "trained": Run(runs / name).results,
-        }
+        name: json.loads((runs / name / OVER_TRAINING).read_text())
         for name in DECODERS
         if (runs / name / OVER_TRAINING).exists()
     }
@@ -111,8 +108,7 @@ def draw_curves(found: dict[str, Any], folder: Path) -> None:
     }
     figure, axes = pyplot.subplots(1, len(shown), figsize=(12, 3.6), layout="constrained")
     for axis, (key, (group, label, factor)) in zip(axes, shown.items(), strict=True):
-        for name, study in found.items():
-            rows = study["over_training"]
+        for name, rows in found.items():
             values = [row[group][key] for row in rows]
             axis.errorbar(
                 [row["epoch"] for row in rows],
@@ -172,7 +168,7 @@ def main() -> None:
     found = collect(arguments.runs, arguments.collect)
     if arguments.figures is not None:
         draw_curves(found, arguments.figures)
-        draw_samples(arguments.runs, list(found), arguments.figures)
+        draw_samples(arguments.runs, arguments.only or list(found), arguments.figures)
 
 
 if __name__ == "__main__":
