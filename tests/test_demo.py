@@ -22,6 +22,9 @@ def test_remedies_change_the_remedy_only() -> None:
     assert plain["regularizers"] == []
     assert others
     for other in others:
+        # A remedy may reshape the moments of the posterior; its family and its size stay.
+        for moment in ("moments", "logvar_range"):
+            other["model"]["posterior"][moment] = plain["model"]["posterior"][moment]
         for same in ("data", "model", "evaluation", "training", "seed"):
             assert other[same] == plain[same], f"{other['name']} changes {same}"
 
@@ -34,7 +37,8 @@ def short(monkeypatch: pytest.MonkeyPatch) -> None:
         changes = ["training.epochs=1", "data.limit=100", "evaluation.examples=60", "model.decoder.kernels=[3, 3]"]
         return {
             name: Pipeline.from_dict(p.config.model_dump(mode="json"), changes)
-            for name, p in list(full(seed).items())[:2]
+            for name, p in full(seed).items()
+            if name in ("vae", "mae")
         }
 
     monkeypatch.setattr(demo_module, "demo_pipelines", shortened)

@@ -87,12 +87,17 @@ SPEECH = {"config.component", "distributions", "errors", "inference", "model", "
 # Parts, and what they may know beside the common speech: helpers, and parts that they are made of.
 PARTS: dict[str, set[str]] = {
     "data": set(),
-    "encoders": {"weight_norm"},
-    "posteriors": {"flows", "weight_norm"},
+    "encoders": {"gates", "weight_norm"},
+    "posteriors": {"flows", "gates", "weight_norm"},
     "moments": set(),
-    "priors": {"flows", "weight_norm"},
-    "flows": {"weight_norm"},
-    "decoders": {"weight_norm", "encoders", "likelihoods"},  # decoders mirror encoders, and end in a likelihood
+    "priors": {"flows", "gates", "weight_norm"},
+    "flows": {"weight_norm", "decoders.masked_conv"},  # masked convolutions
+    "decoders": {
+        "gates",
+        "weight_norm",
+        "encoders",
+        "likelihoods",
+    },  # decoders mirror encoders, and end in a likelihood
     "likelihoods": set(),
     "objectives": {"schedules"},  # a number is a constant schedule
     "schedules": set(),
@@ -114,16 +119,21 @@ OTHERS: dict[str, set[str]] = {
     "files": {"errors"},
     "verdict": {"errors", "protocols"},
     "weight_norm": {"errors"},
+    "initialization": {"errors"},
+    "gates": {"distributions"},
     "config": {"errors", "plugins", "protocols"},
     "plugins": {"config.component", "errors"},
     "evaluation": {*SPEECH, "config", "estimators.passes", "verdict"},
-    "pipeline": {*SPEECH, "config", "evaluation", "files", "plugins", "training"},
+    "pipeline": {*SPEECH, "config", "evaluation", "files", "initialization", "plugins", "training"},
     "training": {*SPEECH, "config", "evaluation", "files", "pipeline", "plugins"},
-    "report": {*SPEECH, "config", "estimators.passes", "evaluation", "files", "pipeline", "plugins", "verdict"},
+    "text": {"errors", "estimators.passes", "model", "protocols"},
+    "report": {*SPEECH, "config", "estimators.passes", "evaluation", "files", "pipeline", "plugins", "text", "verdict"},
     "testing": {*SPEECH, "plugins"},
+    "testing.composition": {*SPEECH, "config", "evaluation", "pipeline", "testing", "training"},
     "demo": {*SPEECH, "config", "evaluation", "files", "pipeline", "plugins", "report", "training", "verdict"},
     "cli": {
-        *SPEECH, "config", "demo", "evaluation", "files", "pipeline", "plugins", "report", "testing", "training", "verdict"
+        *SPEECH, "config", "demo", "evaluation", "files", "pipeline", "plugins", "report", "testing", "text", "training",
+        "verdict",
     },
     "__main__": {"cli"},
 }  # fmt: skip

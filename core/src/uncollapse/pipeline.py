@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,8 +15,9 @@ from .config import BuildContext
 from .config.load import load_config, parse_config
 from .config.pipeline import PipelineConfig
 from .errors import ConfigError, ShapeError, UncollapseError
+from .initialization import he_normal
 from .model import LatentVariableModel
-from .protocols import DataSource, Objective, Progress, Regularizer
+from .protocols import DataSource, Objective, Progress, Regularizer, Split, count_batches, mixed
 
 if TYPE_CHECKING:
     from .training.run import Run
@@ -73,23 +75,28 @@ class Pipeline:
         """Validate a mapping as :meth:`from_yaml` does a file."""
         return cls(parse_config(raw, overrides))
 
-    def build(self) -> Built:
+    def build(self, artifacts: Path | None = None) -> Built:
         """Build every object, seeded by the pipeline's seed, and try the whole on two examples.
+
+        Args:
+            artifacts: Folder of what the data source of a run gave it to keep; None for a new run.
 
         Raises:
             ConfigError: Parts that cannot go together.
             ShapeError: Shapes that do not fit; the message names the part.
-            DataError: Data missing or outside the likelihood's support.
+            DataError: Data missing, outside the likelihood's support, or not those of the run.
         """
         config = self.config
         set_seed(config.seed)
-        data = config.data.build(config.seed)
+        data = config.data.build(config.seed) if artifacts is None else config.data.rebuild(config.seed, artifacts)
         self._check_support(data)
-        examples, batch_size = len(data.train), config.data.batch_size
+        processes = int(os.environ.get("WORLD_SIZE", "1"))
+        steps, _ = steps_per_epoch(data.train, config.data.batch_size, config.training.drop_last, processes)
         context = BuildContext(
             data=data.spec,
             latent_shape=config.model.posterior.latent_shape,
-            steps_per_epoch=steps_per_epoch(examples, batch_size, config.training.drop_last),
+            latent_levels=config.model.posterior.latent_levels,
+            steps_per_epoch=steps,
             epochs=config.training.epochs,
         )
         encoder = _built("model.encoder", lambda: config.model.encoder.build(context))
@@ -97,6 +104,9 @@ class Pipeline:
         posterior = _built("model.posterior", lambda: config.model.posterior.build(context))
         prior = _built("model.prior", lambda: config.model.prior.build(context))
         decoder = _built("model.decoder", lambda: config.model.decoder.build(context))
+        if config.model.initialization == "he_normal":
+            for part in (encoder, posterior, decoder):
+                he_normal(part)
         built = Built(
             data=data,
             context=context,
@@ -104,7 +114,7 @@ class Pipeline:
             objective=_built("objective", lambda: config.objective.build(context)),
             regularizers=_named((r.type, r.build(context)) for r in config.regularizers),
         )
-        _try_out(built, min(2, examples))
+        _try_out(built, min(2, len(data.train)))
         return built
 
     def fit(
@@ -136,7 +146,7 @@ class Pipeline:
 
         directory = Path(directory) if directory is not None else Path(runs) / self.config.name
         run = Run.open(directory, self.config, resume=resume)
-        built = self.build()
+        built = self.build(run.artifacts if resume and run.checkpoints.has("last") else None)
         check_evaluation(built, self.config.evaluation)
         trainer = Trainer(self.config, built, run, quiet=quiet)
         trainer.fit(resume=resume)
@@ -150,17 +160,25 @@ class Pipeline:
     def _check_support(self, data: DataSource) -> None:
         decoder = self.config.model.decoder
         if decoder.supports and data.spec.support not in decoder.supports:
-            likelihood = getattr(decoder, "likelihood", decoder)
+            part = getattr(decoder, "likelihood", decoder)
+            place = "model.decoder" if part is decoder else "model.decoder.likelihood"
+            tokens = "tokens" in (data.spec.support, *decoder.supports)
+            fix = "decoder" if tokens else "likelihood, or change how the data are prepared (data.binarize)"
             raise ConfigError(
-                f"model.decoder.likelihood: {likelihood.type!r} models data whose support is "
-                f"{' or '.join(sorted(decoder.supports))}, but data {self.config.data.type!r} are {data.spec.support}; "
-                f"choose another likelihood, or change how the data are prepared (data.binarize)"
+                f"{place}: {part.type!r} models data whose support is {' or '.join(sorted(decoder.supports))}, but "
+                f"data {self.config.data.type!r} are {data.spec.support}; choose another {fix}"
             )
 
 
-def steps_per_epoch(examples: int, batch_size: int, drop_last: bool) -> int:
-    """Return the optimizer steps of one epoch; a set smaller than one batch makes one step."""
-    return max(1, examples // batch_size) if drop_last else -(-examples // batch_size)
+def steps_per_epoch(train: Split, batch_size: int, drop_last: bool, processes: int = 1) -> tuple[int, bool]:
+    """Return the optimizer steps of one epoch, and whether short batches are left out.
+
+    They are not where no batch is full: a set smaller than one batch makes one step.
+    """
+    full = count_batches(train, batch_size, drop_last=True, processes=processes)
+    if drop_last and full:
+        return full, True
+    return max(1, count_batches(train, batch_size, processes=processes)), False
 
 
 def _built(place: str, build: Any) -> Any:
@@ -183,7 +201,7 @@ def _named(pairs: Iterable[tuple[str, Regularizer]]) -> dict[str, Regularizer]:
 def _try_out(built: Built, examples: int) -> None:
     """Run every part once on real data, so that what does not fit is found before training starts."""
     model, spec = built.model, built.data.spec
-    batch = next(iter(built.data.train.batches(examples)))
+    batch = next(iter(mixed(built.data.train).batches(examples)))
     was_training = model.training
     rng = torch.get_rng_state()
     model.eval()
@@ -204,7 +222,11 @@ def _try_out(built: Built, examples: int) -> None:
                     f"model.decoder: it generates data of shape {tuple(p_x.event_shape)}, but the data have shape "
                     f"{spec.event_shape}"
                 )
-            _fits("model.decoder", f"data of shape {spec.event_shape}", lambda: p_x.log_prob(batch.x))
+            log_p_x = _fits("model.decoder", f"data of shape {spec.event_shape}", lambda: p_x.log_prob(batch.x))
+            if spec.special is not None and batch.x.shape[1] < spec.event_shape[0]:
+                wider = torch.nn.functional.pad(batch.x, (0, 1), value=spec.special.padding)
+                _same("model.encoder", "features", h, model.encoder(wider))
+                _same("model.decoder", "log densities", log_p_x, p_x.log_prob(wider))
         loss = _fits("objective", "this model", lambda: built.objective(model, batch, Progress()))
         if len(batch) > 1:
             for i, (name, regularizer) in enumerate(built.regularizers.items()):
@@ -212,6 +234,15 @@ def _try_out(built: Built, examples: int) -> None:
     finally:
         model.train(was_training)
         torch.set_rng_state(rng)
+
+
+def _same(place: str, what: str, found: torch.Tensor, padded: torch.Tensor) -> None:
+    if not torch.allclose(found, padded, rtol=1e-3, atol=1e-4):
+        raise ShapeError(
+            f"{place}: its {what} change when a text is filled up with padding (by up to "
+            f"{float((found - padded).abs().max()):.2g}), so that they would depend on the other texts of the batch; "
+            "leave out what equals the data's special.padding"
+        )
 
 
 def _fits(place: str, given: str, call: Any) -> Any:

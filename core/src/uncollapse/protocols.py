@@ -5,14 +5,17 @@ shape of the data, ``D`` latent shape (usually one dimension), ``H`` features of
 Losses and terms are nats per example: summed over event dimensions, averaged over the batch, never over pixels.
 
 Protocols are structural: any ``nn.Module`` with the right call is a part. A part may also define one of the optional
-methods of :class:`Bindable`, :class:`DataInitialized` and :class:`Adversarial`; who calls them is said there.
+methods of :class:`Bindable`, :class:`Hierarchical`, :class:`TopBindable`, :class:`DataInitialized` and
+:class:`Adversarial`, a split those of :class:`GroupedSplit` and :class:`Stored`, a data source those of
+:class:`KeepsArtifacts` and :class:`ReadsText`, an estimator or a sampler that of :class:`NeedsTrainingData`, a
+strategy that of :class:`JudgesEpochs`; who calls them is said there.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Literal, Protocol, cast, runtime_checkable
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, cast, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -34,23 +37,37 @@ __all__ = [
     "Estimate",
     "Estimates",
     "Estimator",
+    "GroupedSplit",
+    "Hierarchical",
+    "JudgesEpochs",
+    "KeepsArtifacts",
+    "Learning",
     "Likelihood",
     "Loss",
     "MomentTransform",
+    "NeedsTrainingData",
     "Objective",
     "Observer",
+    "Outcome",
     "Penalty",
     "Posterior",
     "Prior",
     "Probe",
     "Progress",
+    "ReadsText",
     "Regularizer",
+    "ReportsProgress",
     "Sampler",
     "Schedule",
     "Scores",
     "SpecialTokens",
     "Split",
+    "Stored",
+    "Strategy",
     "Support",
+    "TopBindable",
+    "count_batches",
+    "mixed",
     "output_channels",
 ]
 
@@ -141,6 +158,23 @@ class Loss:
     terms: Mapping[str, Tensor]
     inference: Inference
     weights: Mapping[str, float] = field(default_factory=dict)
+
+
+class Outcome(NamedTuple):
+    """What a training step minimises and reports.
+
+    Args:
+        total: Objective plus penalties, a scalar, nats per example, with its graph.
+        terms: ``loss``, the objective's terms, ``<regularizer>`` and ``<regularizer>/<term>``; scalars or per example
+            ``[B]``, nats, without graph.
+        weights: Values of schedules.
+        inference: The pass that the regularizers read.
+    """
+
+    total: Tensor
+    terms: dict[str, Tensor]
+    weights: Mapping[str, float]
+    inference: Inference
 
 
 @dataclass(frozen=True, slots=True)
@@ -344,6 +378,57 @@ class Observer(Protocol):
     def __call__(self, inference: Inference, batch: Batch, progress: Progress) -> Mapping[str, Tensor]: ...
 
 
+class Learning(Protocol):
+    """What a strategy is given: the model in training, and what may be done to it."""
+
+    model: LatentVariableModel
+
+    @property
+    def parameters(self) -> Sequence[nn.Parameter]:
+        """Everything that the optimizer steps, parameters of objective and regularizers included."""
+        ...
+
+    def loss(self, batch: Batch, progress: Progress) -> Outcome:
+        """Return objective and penalties of this process's share of a batch."""
+        ...
+
+    def descend(self, total: Tensor, only: Collection[nn.Parameter] | None = None) -> None:
+        """Differentiate ``total``, clip the gradient of all parameters, and step the optimizer.
+
+        Args:
+            total: A scalar with its graph.
+            only: The parameters that are stepped; None for all.
+        """
+        ...
+
+    def random_batch(self) -> Batch:
+        """Return this process's share of a random batch of training data; another at every call."""
+        ...
+
+    def mean_over_processes(self, value: Tensor) -> Tensor:
+        """Return the mean of a scalar over all processes, which a decision that they must share is to be based on."""
+        ...
+
+
+class Strategy(Protocol):
+    """``strategy(learning, batch, progress) -> Outcome``: what a batch does to the model, called once for each batch.
+
+    The default of a pipeline is one joint step: ``outcome = learning.loss(batch, progress)``, then
+    ``learning.descend(outcome.total)``. Opponents, observers, averaged weights and the learning rate stay the trainer's
+    business. What the strategy knows is part of the checkpoint.
+    """
+
+    def __call__(self, learning: Learning, batch: Batch, progress: Progress) -> Outcome: ...
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return tensors and plain values that :meth:`load_state_dict` takes."""
+        ...
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restore what :meth:`state_dict` returned."""
+        ...
+
+
 # ---------------------------------------------------------------------------------------------------- optional methods
 
 
@@ -357,11 +442,35 @@ class Bindable(Protocol):
 
 
 @runtime_checkable
+class Hierarchical(Protocol):
+    """A posterior over several levels of latents defines ``top``; ``model.infer_top`` calls it.
+
+    An encoder whose top level has features of its own may define ``top(x)``, which computes these alone.
+    """
+
+    def top(self, h: Tensor, progress: Progress | None = None) -> Distribution:
+        """Return ``q(z_top|x)``, batch ``[B]``, for features ``h [B, *H]``, or those of the encoder's ``top``."""
+        ...
+
+
+@runtime_checkable
+class TopBindable(Protocol):
+    """A prior over several levels whose top may need the inference network defines ``bind_top``; wiring the model calls
+    it.
+    """
+
+    def bind_top(self, infer_top: Callable[[Tensor], Distribution]) -> None:
+        """Keep ``infer_top``: ``x [B, *X] -> q(z_top|x)``."""
+        ...
+
+
+@runtime_checkable
 class DataInitialized(Protocol):
     """A part that needs data before the first step defines ``initialize``.
 
     ``model.initialize(batch)`` calls it once, encoder before posterior before prior before decoder, on what the part
     will receive in training: the encoder gets ``x``, the posterior ``h``, the prior ``x``, the decoder ``(z, x)``.
+    A prior with an attribute ``stored_examples`` above 0 gets so many examples as a :class:`Stored` split keeps them.
     """
 
     def initialize(self, *inputs: Tensor) -> None:
@@ -371,7 +480,11 @@ class DataInitialized(Protocol):
 
 @runtime_checkable
 class Adversarial(Protocol):
-    """A regularizer with an opponent: the trainer steps ``adversary`` with its own optimizer after each model step."""
+    """A regularizer with an opponent: the trainer steps ``adversary`` with its own optimizer after each model step.
+
+    The optimizer is Adam with ``adversary_lr``, or what ``adversary_optimizer(parameters)`` returns where the
+    regularizer defines it.
+    """
 
     adversary: nn.Module
     adversary_lr: float
@@ -379,6 +492,112 @@ class Adversarial(Protocol):
     def adversary_loss(self, inference: Inference) -> Tensor:
         """Return the scalar that ``adversary``'s parameters minimise; the inference's tensors come detached."""
         ...
+
+
+@runtime_checkable
+class JudgesEpochs(Protocol):
+    """A strategy that decides by validation data defines ``epoch_ended``; the trainer calls it after every epoch."""
+
+    def epoch_ended(self, model: LatentVariableModel, batches: Callable[[], Iterable[Batch]]) -> None:
+        """Take note of the model after an epoch.
+
+        Args:
+            model: In evaluation mode, without gradients, with averaged weights if there are any.
+            batches: Starts a fresh pass over the validation split; the same on every process.
+        """
+        ...
+
+
+@runtime_checkable
+class NeedsTrainingData(Protocol):
+    """An estimator or a sampler that reads the training data before it answers (a classifier that learns on them,
+    chains that start from them) defines ``prepare``; evaluation and the command line call it first.
+    """
+
+    def prepare(self, batches: Callable[[], Iterable[Batch]]) -> None:
+        """Take in the training data; ``batches()`` starts a fresh pass over the training split."""
+        ...
+
+
+@runtime_checkable
+class ReportsProgress(Protocol):
+    """What may draw for long, a sampler or a decoder's distribution, has an attribute ``progress``: whoever wants to
+    know how far it is sets it, as the command line does.
+    """
+
+    progress: Callable[[float], object] | None
+    """Called now and then with the share of the draws that is done, up to 1."""
+
+
+@runtime_checkable
+class GroupedSplit(Protocol):
+    """A split whose batches hold examples that are alike (texts of one length) defines both of these methods.
+
+    How many batches there are does not follow from the number of examples then, and the first batches are no random
+    sample of the split.
+    """
+
+    def steps(self, batch_size: int, *, drop_last: bool = False, processes: int = 1) -> int:
+        """Return how many batches ``batches`` gives; the trainer asks through :func:`count_batches`."""
+        ...
+
+    def mixed(self) -> Split:
+        """Return the same examples in batches drawn at random; measurements ask for them through :func:`mixed`."""
+        ...
+
+
+@runtime_checkable
+class Stored(Protocol):
+    """A split that has its examples as they are before shuffling and before binary draws defines ``stored``."""
+
+    def stored(self, count: int, device: torch.device | str = "cpu") -> Tensor:
+        """Return the first ``count`` examples ``[count, *X]``, or all where there are fewer, as they are kept."""
+        ...
+
+
+@runtime_checkable
+class KeepsArtifacts(Protocol):
+    """A data source that learned something from its data (a vocabulary) defines ``artifacts``.
+
+    A run keeps them, and hands their folder to :meth:`uncollapse.config.DataConfig.rebuild` when it is loaded.
+    """
+
+    def artifacts(self) -> Mapping[str, bytes]:
+        """Return the content of every file that the run is to keep, by file name; the same data give the same bytes."""
+        ...
+
+
+@runtime_checkable
+class ReadsText(Protocol):
+    """A data source whose tokens stand for text defines both of these methods; commands and reports call them."""
+
+    def to_tokens(self, texts: Sequence[str]) -> Tensor:
+        """Return ``[N, T]``, tokens as batches hold them: ``w1 … wn </s>`` and padding up to the longest.
+
+        Raises:
+            DataError: A text has no token, or more than the data's longest may have.
+        """
+        ...
+
+    def to_texts(self, tokens: Tensor) -> list[str]:
+        """Return one text for each row of ``[N, T]``; it ends before the first ``</s>``."""
+        ...
+
+
+def count_batches(split: Split, batch_size: int, *, drop_last: bool = False, processes: int = 1) -> int:
+    """Return how many batches an epoch of ``split`` has.
+
+    A batch with fewer examples than there are processes has no share for each of them and is left out.
+    """
+    if isinstance(split, GroupedSplit):
+        return split.steps(batch_size, drop_last=drop_last, processes=processes)
+    full, rest = divmod(len(split), batch_size)
+    return full + (not drop_last and rest >= processes)
+
+
+def mixed(split: Split) -> Split:
+    """Return ``split`` in batches that are random samples of it when they are shuffled."""
+    return split.mixed() if isinstance(split, GroupedSplit) else split
 
 
 def finished(progress: Progress) -> Progress:

@@ -27,14 +27,19 @@ class WeightNorm(nn.Module):
         mask: True at the live entries of the weight, in its shape; the norm is theirs and the others are zero. None
             where all are live.
         log_gain: Store ``log g`` instead of ``g``, as MAE's released masked layers do.
+        output_scale: How large the layer's outputs are to be at the start, relative to those of other layers; see
+            :func:`initialize_from_data`.
     """
 
     mask: Tensor | None
 
-    def __init__(self, channel_dim: int = 0, mask: Tensor | None = None, log_gain: bool = False) -> None:
+    def __init__(
+        self, channel_dim: int = 0, mask: Tensor | None = None, log_gain: bool = False, output_scale: float = 1.0
+    ) -> None:
         super().__init__()
         self.channel_dim = channel_dim
         self.log_gain = log_gain
+        self.output_scale = output_scale
         self.register_buffer("mask", mask, persistent=False)
 
     def forward(self, gain: Tensor, direction: Tensor) -> Tensor:
@@ -68,7 +73,12 @@ class WeightNorm(nn.Module):
 
 
 def weight_normalized(
-    layer: Layer, *, mask: Tensor | None = None, log_gain: bool = False, init_std: float = 0.05
+    layer: Layer,
+    *,
+    mask: Tensor | None = None,
+    log_gain: bool = False,
+    init_std: float = 0.05,
+    output_scale: float = 1.0,
 ) -> Layer:
     """Reparameterize a layer's weight in place and return the layer; its state then holds gain and direction.
 
@@ -80,6 +90,7 @@ def weight_normalized(
         mask: Live entries of the weight; see :class:`WeightNorm`.
         log_gain: Store the gain's logarithm.
         init_std: Standard deviation of the directions.
+        output_scale: See :class:`WeightNorm`; below 1 for the last layer of a residual branch, say.
 
     Raises:
         TypeError: The layer has no weight whose output channels are known.
@@ -92,7 +103,7 @@ def weight_normalized(
     if layer.bias is not None:
         nn.init.zeros_(layer.bias)
     channel_dim = 1 if isinstance(layer, nn.ConvTranspose2d) else 0
-    parametrize.register_parametrization(layer, "weight", WeightNorm(channel_dim, mask, log_gain))
+    parametrize.register_parametrization(layer, "weight", WeightNorm(channel_dim, mask, log_gain, output_scale))
     return cast(Layer, layer)
 
 
@@ -108,7 +119,7 @@ def initialize_from_data(network: nn.Module, run: Callable[[], Any], scale: floa
         network: Holds the layers.
         run: Passes data through them, ``lambda: network(x)`` say; its result is not used. Not called when there is
             no weight-normalized layer.
-        scale: Standard deviation that outputs shall have.
+        scale: Standard deviation that outputs shall have, times the layer's own ``output_scale``.
     """
     done: set[nn.Module] = set()
 
@@ -141,9 +152,9 @@ def _correct(layer: nn.Module, output: Tensor, scale: float) -> Tensor:
     others = [d for d in range(output.dim()) if d != channel_dim]
     std, mean = torch.std_mean(output, dim=others, correction=0)
     varies = std > _MIN_STD * (1 + mean.abs())
-    factor = torch.where(varies, scale / (std + _MIN_STD), torch.ones_like(std))
-    gain = cast(nn.ModuleDict, layer.parametrizations)["weight"].original0
     norm = cast(WeightNorm, _norm_of(layer))
+    factor = torch.where(varies, scale * norm.output_scale / (std + _MIN_STD), torch.ones_like(std))
+    gain = cast(nn.ModuleDict, layer.parametrizations)["weight"].original0
     norm.rescale(cast(Tensor, gain), factor)
     shape = [-1 if d == channel_dim else 1 for d in range(output.dim())]
     bias = cast("Tensor | None", layer.bias)

@@ -10,8 +10,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.distributions import Independent, Normal
-from uncollapse.config.component import BuildContext, DecoderConfig, LikelihoodConfig
+from uncollapse.config.component import BuildContext, DecoderConfig, EncoderConfig, LikelihoodConfig
 from uncollapse.likelihoods import BernoulliPixels
+from uncollapse.testing.reference import Unigrams
 
 Failing = Callable[..., set[str]]
 BINARY = property(lambda self: frozenset({"binary"}))
@@ -126,6 +127,69 @@ def test_decoder(decoder: Any, expected: set[str], failing: Failing) -> None:
 )
 def test_decoder_with_several_faults(decoder: Any, check: str, failing: Failing) -> None:
     assert check in failing(DecoderConfig, decoder, supports=BINARY)
+
+
+# --------------------------------------------------------------------------------------------------------------- texts
+
+
+class SoundText(nn.Module):
+    family: type[Unigrams] = Unigrams
+
+    def __init__(self, context: BuildContext) -> None:
+        super().__init__()
+        self.data = context.data
+        self.net = nn.Linear(context.latent_size, context.data.vocabulary_size or 2)
+
+    def forward(self, z: Tensor) -> Any:
+        logits = self.net(z)
+        return self.family(logits if logits.dtype == torch.float64 else logits.float(), self.data)
+
+
+class PaddingCosts(Unigrams):
+    def log_prob(self, value: Tensor) -> Tensor:
+        return super().log_prob(value) - (0 if self.special is None else (value == self.special.padding).sum(-1))
+
+
+class EndIsFree(Unigrams):
+    def log_prob(self, value: Tensor) -> Tensor:
+        if self.special is None:
+            return super().log_prob(value)
+        ended = (value == self.special.end).any(-1)
+        return super().log_prob(value) - ended * self.tokens.logits[..., self.special.end]
+
+
+class GoesOn(Unigrams):
+    def sample(self, sample_shape: Any = ()) -> Tensor:
+        return self.tokens.sample(self.event_shape + torch.Size(sample_shape)).movedim(0, -1)
+
+
+@pytest.mark.parametrize(
+    ("family", "expected"),
+    [
+        (Unigrams, set()),
+        (PaddingCosts, {"decoder_ignores_padding", "decoder_total_probability"}),
+        (EndIsFree, {"decoder_total_probability"}),
+        (GoesOn, {"decoder_sample"}),
+    ],
+)
+def test_decoder_of_texts(family: Any, expected: set[str], failing: Failing) -> None:
+    decoder = type("Decoder", (SoundText,), {"family": family})
+    assert failing(DecoderConfig, decoder, supports=property(lambda self: frozenset({"tokens"}))) == expected
+
+
+class ReadsAllPositions(nn.Module):
+    def __init__(self, context: BuildContext) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(context.data.vocabulary_size or 2, 5)
+        self.feature_shape = (5,)
+
+    def forward(self, x: Tensor) -> Tensor:
+        mean: Tensor = self.embedding(x).mean(1)
+        return mean
+
+
+def test_encoder_that_reads_padding(failing: Failing) -> None:
+    assert failing(EncoderConfig, ReadsAllPositions) == {"encoder_ignores_padding"}
 
 
 # ---------------------------------------------------------------------------------------------------------- likelihood

@@ -95,6 +95,12 @@ class HasExample(SoundConfig):
     value: float = Field(examples=[0.25])
 
 
+class HasSmallerExample(SoundConfig):
+    """As above, https://example.org."""
+
+    value: float = Field(1.0, examples=[0.5])
+
+
 class WrongExample(SoundConfig):
     """As above, https://example.org."""
 
@@ -161,6 +167,7 @@ def test_examples_are_all_checked_and_told_apart() -> None:
 
 def test_example_of_a_class() -> None:
     assert example_of(HasExample).value == 0.25  # type: ignore[attr-defined]
+    assert example_of(HasSmallerExample).value == 0.5  # type: ignore[attr-defined]
     with pytest.raises(ConfigError, match=r"value is required; pass an instance, NeedsValue\(value=...\)"):
         example_of(NeedsValue)
 

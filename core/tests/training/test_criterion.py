@@ -167,3 +167,24 @@ def test_observers_see_every_step_and_live_in_the_state(built, batch):
 def test_a_batch_is_needed_by_no_one_without_companions(built):
     assert not companions_for(Criterion(built.model, built.objective, {}))
     assert len(Batch(torch.zeros(3, 1))) == 3
+
+
+def test_an_opponent_may_bring_its_own_optimizer(built, batch):
+    class Slow(Discriminator):
+        def adversary_optimizer(self, parameters):
+            return torch.optim.SGD(parameters, lr=self.adversary_lr)
+
+    opponent = Slow()
+    companions = companions_for(Criterion(built.model, built.objective, {"aae": opponent}))
+    inference = built.model(batch.x)
+    before = opponent.adversary.weight.clone()
+    torch.manual_seed(1)
+    companions.step(inference, batch, Progress())
+    moved = opponent.adversary.weight.detach() - before
+    with torch.no_grad():
+        opponent.adversary.weight.copy_(before)
+    opponent.adversary.weight.requires_grad_()
+    torch.manual_seed(1)
+    (slope,) = torch.autograd.grad(opponent.adversary_loss(detached(inference)), opponent.adversary.weight)
+    torch.testing.assert_close(moved, -0.01 * slope, atol=1e-5, rtol=0.05)
+    assert not torch.allclose(moved.abs(), torch.full_like(moved, 0.01), rtol=1e-2), "Adam's first step has this size"

@@ -6,6 +6,7 @@ import socket
 
 import pytest
 import torch
+from training_toys import AlternatingConfig
 from training_workers import train_in_pair, train_still
 from uncollapse.training import Run
 
@@ -30,16 +31,20 @@ def assert_close(one, other):
         torch.testing.assert_close(value, other[name], rtol=1e-5, atol=1e-7, msg=lambda m, n=name: f"{n}: {m}")
 
 
-@pytest.mark.parametrize("objective", ["elbo", "reconstruction"])
-def test_two_processes_give_the_loss_gradients_and_run_of_one(forkserver, tmp_path, objective):
+@pytest.mark.parametrize(
+    "options",
+    [{"objective": "elbo"}, {"objective": "reconstruction"}, {"objective": "elbo", "strategy": AlternatingConfig()}],
+    ids=["elbo", "reconstruction", "strategy"],
+)
+def test_two_processes_give_the_loss_gradients_and_run_of_one(forkserver, tmp_path, options):
     alone, together = tmp_path / "one", tmp_path / "two"
     alone.mkdir()
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    train_still(alone, objective=objective)
+    train_still(alone, **options)
     torch.set_num_threads(threads)
     one = torch.load(alone / "found-0.pt", weights_only=True)
-    first, second = train_two(forkserver, together, {"objective": objective})
+    first, second = train_two(forkserver, together, options)
     assert (one["processes"], first["processes"]) == (1, 2)
     assert one["steps"] == first["steps"] == 27
     assert set(one["weights"]) - set(one["gradients"]) == {"posterior.unused"}

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from uncollapse.config import DataConfig
+from uncollapse.config import BuildContext, DataConfig, StrategyConfig
 from uncollapse.config.pipeline import ModelConfig, PipelineConfig, TrainingConfig
 from uncollapse.decoders.mlp import MLPDecoderConfig
 from uncollapse.encoders.mlp import MLPEncoderConfig
+from uncollapse.model import LatentVariableModel
 from uncollapse.objectives import ELBOConfig
 from uncollapse.pipeline import Pipeline
 from uncollapse.posteriors.gaussian import GaussianPosteriorConfig
-from uncollapse.protocols import Batch, DataSpec
+from uncollapse.protocols import Batch, DataSpec, Learning, Outcome, Progress
 from uncollapse.training import Run, Trainer
 
 SPEC = DataSpec((1, 4, 4), "binary", classes=2)
@@ -130,3 +131,48 @@ def toy_trainer(
     if change is not None:
         change(built)
     return Trainer(config, built, Run(path), quiet=True)
+
+
+class Alternating:
+    """Some steps of the inference network on random batches before each joint step, until the codes have spread.
+
+    Args:
+        inner: Such steps at most; fewer where the loss of all processes together is below 10.9 nats.
+    """
+
+    def __init__(self, inner: int) -> None:
+        self.inner, self.active, self.spreads = inner, True, []
+
+    def __call__(self, learning: Learning, batch: Batch, progress: Progress) -> Outcome:
+        taken = 0
+        inference_network = [*learning.model.encoder.parameters(), *learning.model.posterior.parameters()]
+        while self.active and taken < self.inner:
+            outcome = learning.loss(learning.random_batch(), progress)
+            learning.descend(outcome.total, only=inference_network)
+            taken += 1
+            if learning.mean_over_processes(outcome.terms["loss"]).item() < 10.9:
+                break
+        outcome = learning.loss(batch, progress)
+        learning.descend(outcome.total)
+        outcome.terms["inner_steps"] = torch.tensor(float(taken))
+        return outcome
+
+    def epoch_ended(self, model: LatentVariableModel, batches: Callable[[], Iterable[Batch]]) -> None:
+        self.spreads.append(torch.cat([model.infer(b.x).mean for b in batches()]).var().item())
+        self.active = self.active and len(self.spreads) < 2
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"active": self.active, "spreads": list(self.spreads)}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self.active, self.spreads = state["active"], list(state["spreads"])
+
+
+class AlternatingConfig(StrategyConfig):
+    """Alternating steps, for tests."""
+
+    type: Literal["toy_alternating"] = "toy_alternating"
+    inner: int = 3
+
+    def build(self, context: BuildContext) -> Alternating:
+        return Alternating(self.inner)

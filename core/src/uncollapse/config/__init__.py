@@ -21,6 +21,7 @@ from .component import (
     RegularizerConfig,
     SamplerConfig,
     ScheduleConfig,
+    StrategyConfig,
 )
 
 __all__ = [
@@ -44,4 +45,5 @@ __all__ = [
     "RegularizerConfig",
     "SamplerConfig",
     "ScheduleConfig",
+    "StrategyConfig",
 ]

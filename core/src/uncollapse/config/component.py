@@ -10,14 +10,16 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic_core import PydanticCustomError, core_schema
 
-from ..errors import did_you_mean
+from ..errors import ConfigError, did_you_mean
 from ..protocols import DataSpec, Support
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import torch
     from torch import nn
 
-    from ..protocols import DataSource, Estimator, Objective, Observer, Probe, Regularizer, Sampler, Schedule
+    from ..protocols import DataSource, Estimator, Objective, Observer, Probe, Regularizer, Sampler, Schedule, Strategy
 
 __all__ = ["KINDS", "BuildContext", "ComponentConfig", "Installed"]
 
@@ -29,6 +31,7 @@ class BuildContext:
     Args:
         data: Shape and support of the data.
         latent_shape: Shape ``D`` of one latent.
+        latent_levels: Dimensions of a hierarchy's levels inside the latent, the bottom one first; empty without one.
         feature_shape: Shape ``H`` of the encoder's features; empty until the encoder is built.
         steps_per_epoch: Optimizer steps of one epoch.
         epochs: Length of the run; None outside a run.
@@ -39,6 +42,7 @@ class BuildContext:
     feature_shape: tuple[int, ...] = ()
     steps_per_epoch: int = 1
     epochs: int | None = None
+    latent_levels: tuple[int, ...] = ()
 
     @property
     def latent_size(self) -> int:
@@ -47,6 +51,31 @@ class BuildContext:
         for n in self.latent_shape:
             size *= n
         return size
+
+    def levels(self, place: str, top_dim: int | None = None) -> tuple[int, ...]:
+        """Return the dimensions of the latent's levels, the bottom one first: those of the posterior, one without a
+        hierarchy, or what is left and ``top_dim`` of a latent that a posterior without levels has.
+
+        Args:
+            place: Where the part that asks stands in a pipeline; opens the message.
+            top_dim: Dimension of the top level, where the part has a field of that name.
+
+        Raises:
+            ConfigError: ``top_dim`` is not that of the posterior, or leaves nothing for the bottom level.
+        """
+        if top_dim is None:
+            return self.latent_levels or (self.latent_size,)
+        if self.latent_levels and self.latent_levels[-1] != top_dim:
+            raise ConfigError(
+                f"{place}.top_dim: found {top_dim}, but the top level of the posterior has {self.latent_levels[-1]} "
+                "dimensions; leave top_dim out, or make both agree"
+            )
+        if not self.latent_levels and (len(self.latent_shape) != 1 or top_dim >= self.latent_size):
+            raise ConfigError(
+                f"{place}.top_dim: a top level of {top_dim} dimensions does not fit into a latent of shape "
+                f"{self.latent_shape}; allowed: a flat latent of more than {top_dim} dimensions"
+            )
+        return self.latent_levels or (self.latent_size - top_dim, top_dim)
 
 
 class ComponentConfig(BaseModel):
@@ -86,6 +115,11 @@ class PosteriorConfig(ComponentConfig):
     @abstractmethod
     def latent_shape(self) -> tuple[int, ...]:
         """Shape ``D`` of one latent."""
+
+    @property
+    def latent_levels(self) -> tuple[int, ...]:
+        """Dimensions of a hierarchy's levels inside the latent, the bottom one first; empty without one."""
+        return ()
 
     @abstractmethod
     def build(self, context: BuildContext) -> nn.Module:
@@ -230,6 +264,18 @@ class DataConfig(ComponentConfig):
             DataError: The data are missing or unreadable; the message names the folder looked in.
         """
 
+    def rebuild(self, seed: int, artifacts: Path) -> DataSource:
+        """Return the source of a run that is there already; by default it is built anew.
+
+        Args:
+            seed: As for :meth:`build`.
+            artifacts: Folder of what the source gave the run to keep (:class:`~uncollapse.protocols.KeepsArtifacts`).
+
+        Raises:
+            DataError: As for :meth:`build`, or the data do not agree with what the run kept.
+        """
+        return self.build(seed)
+
 
 class OptimizerConfig(ComponentConfig):
     """Builds an optimizer over parameters."""
@@ -252,6 +298,16 @@ class LearningRateConfig(ComponentConfig):
         """Return ``step -> factor`` on the optimizer's rate."""
 
 
+class StrategyConfig(ComponentConfig):
+    """Builds a training-step strategy: ``(learning, batch, progress) -> Outcome``."""
+
+    kind: ClassVar[str] = "strategy"
+
+    @abstractmethod
+    def build(self, context: BuildContext) -> Strategy:
+        """Return the strategy."""
+
+
 KINDS: dict[str, type[ComponentConfig]] = {
     c.kind: c
     for c in (
@@ -267,6 +323,7 @@ KINDS: dict[str, type[ComponentConfig]] = {
         ScheduleConfig,
         OptimizerConfig,
         LearningRateConfig,
+        StrategyConfig,
         ObserverConfig,
         EstimatorConfig,
         ProbeConfig,

@@ -22,6 +22,7 @@ from .component import (
     ProbeConfig,
     RegularizerConfig,
     ScheduleConfig,
+    StrategyConfig,
 )
 
 __all__ = ["EarlyStoppingConfig", "EvaluationConfig", "ModelConfig", "PipelineConfig", "TrainingConfig", "schedules_in"]
@@ -38,6 +39,11 @@ class ModelConfig(_Section):
     posterior: Annotated[PosteriorConfig, Installed("posterior")]
     prior: Annotated[PriorConfig, Installed("prior")] = Field(default="standard_normal", validate_default=True)
     decoder: Annotated[DecoderConfig, Installed("decoder")]
+    initialization: Literal["he_normal"] | None = Field(
+        None,
+        description="how linear and convolutional layers of encoder, posterior and decoder start; he_normal: weights "
+        "N(0, 2 / inputs), biases 0; null: as each part has it",
+    )
 
 
 class EarlyStoppingConfig(_Section):
@@ -54,6 +60,9 @@ class TrainingConfig(_Section):
     optimizer: Annotated[OptimizerConfig, Installed("optimizer")] = Field(default="adam", validate_default=True)
     learning_rate: Annotated[LearningRateConfig, Installed("learning_rate")] | None = Field(
         None, description="factor on the optimizer's rate over the run; null for constant"
+    )
+    strategy: Annotated[StrategyConfig, Installed("strategy")] | None = Field(
+        None, description="what a batch does to the model; null: one joint step of everything"
     )
     drop_last: bool = Field(
         True, description="leave out an epoch's last short batch, so that every step sees the same number of pairs"

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ..errors import ConfigError
 
-__all__ = ["ChannelOrder", "ChannelOrdering"]
+__all__ = ["JOINT", "ChannelOrder", "ChannelOrdering"]
 
 ChannelOrder = Literal["joint", "ascending", "descending"]
 
@@ -34,7 +34,7 @@ class ChannelOrdering:
     def of(cls, order: ChannelOrder, channels: int) -> ChannelOrdering:
         """Return the ordering of data with that many channels; a single channel has none."""
         if order == "joint" or channels == 1:
-            return cls()
+            return JOINT
         return cls(tuple(range(channels)) if order == "ascending" else tuple(reversed(range(channels))))
 
     def features(self, width: int) -> Tensor | None:
@@ -86,3 +86,7 @@ class ChannelOrdering:
                 "they cannot be drawn one after the other; use channel_order: joint, or a likelihood whose channels "
                 "are independent (bernoulli, categorical, gaussian, logistic)"
             )
+
+
+JOINT = ChannelOrdering()
+"""The channels of a pixel are drawn together."""

@@ -7,6 +7,8 @@ weights once. Caches lie with the channels last, so that the window of a pixel i
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -36,9 +38,9 @@ def folded(layer: nn.Conv2d, norm: nn.Module | None = None) -> tuple[Tensor, Ten
         weight = weight * live
     bias = weight.new_zeros(len(weight)) if layer.bias is None else layer.bias
     if isinstance(norm, nn.BatchNorm2d):
-        assert norm.running_mean is not None and norm.running_var is not None  # noqa: PT018
-        scale = norm.weight / (norm.running_var + norm.eps).sqrt()
-        weight, bias = weight * scale[:, None], (bias - norm.running_mean) * scale + norm.bias
+        mean, variance = cast(Tensor, norm.running_mean), cast(Tensor, norm.running_var)
+        scale = norm.weight / (variance + norm.eps).sqrt()
+        weight, bias = weight * scale[:, None], (bias - mean) * scale + norm.bias
     dtype = compute_dtype(weight)
     return weight.to(dtype), bias.to(dtype)
 

@@ -16,6 +16,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .composition import Composition, Parts, compose
     from .conformance import assert_conforms, check_component, example_of
     from .contexts import Setting
     from .reference import reference_inference, reference_model
@@ -23,10 +24,13 @@ if TYPE_CHECKING:
 
 _HOME = {
     "Check": "report",
+    "Composition": "composition",
     "Conformance": "report",
+    "Parts": "composition",
     "Setting": "contexts",
     "assert_conforms": "conformance",
     "check_component": "conformance",
+    "compose": "composition",
     "example_of": "conformance",
     "reference_inference": "reference",
     "reference_model": "reference",
@@ -34,10 +38,13 @@ _HOME = {
 
 __all__ = [
     "Check",
+    "Composition",
     "Conformance",
+    "Parts",
     "Setting",
     "assert_conforms",
     "check_component",
+    "compose",
     "example_of",
     "reference_inference",
     "reference_model",

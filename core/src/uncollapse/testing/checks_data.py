@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..config.component import DataConfig
 from ..errors import DataError, MissingExtraError
-from ..protocols import Batch, DataSource, Split
+from ..protocols import Batch, DataSource, DataSpec, SpecialTokens, Split, count_batches
 from .case import Case
 from .contexts import outside_support
 from .report import NotApplicable, expect
@@ -77,12 +77,29 @@ def data_spec(case: Case) -> None:
         expect(len(split) > 0, f"{name}: expected examples, found none")
         size = _batch_size(split)
         for batch in _few(split.batches(size, shuffle=True)):
-            expect_shape(f"{name}: one example", batch.x.shape[1:], spec.event_shape)
+            if spec.special is None:
+                expect_shape(f"{name}: one example", batch.x.shape[1:], spec.event_shape)
+            else:
+                _expect_texts(name, batch, spec)
             floating = batch.x.is_floating_point()
             expect(floating != tokens, f"{name}: expected {'integers' if tokens else 'floats'}, found {batch.x.dtype}")
             wrong = outside_support(batch.x, spec)
             expect(not wrong, f"{name}: support {spec.support!r}: {wrong}")
             _expect_labels(name, batch, spec.classes)
+
+
+def _expect_texts(name: str, batch: Batch, spec: DataSpec) -> None:
+    """Texts are as wide as the longest one or wider, end in ``end`` and go on in ``padding``; a mask says the same."""
+    x, special = batch.x, cast(SpecialTokens, spec.special)
+    longest = spec.event_shape[0]
+    expect(x.dim() == 2 and 1 <= x.shape[1] <= longest, f"{name}: expected [B, 1 to {longest}], found {tuple(x.shape)}")
+    real = x != special.padding
+    ends = x == special.end
+    fine = (ends.sum(1) == 1) & (real.sum(1) == 1 + ends.int().argmax(1))
+    fine &= (real.int().diff(dim=1) <= 0).all(1) & (x != special.start).all(1)
+    expect(bool(fine.all()), f"{name}: expected w1 … wn </s> <pad> …, found {x[~fine][:1].tolist()}")
+    marked = batch.mask is None or torch.equal(batch.mask, real)
+    expect(marked, f"{name}: the mask is not True at real tokens and False at padding")
 
 
 def _expect_labels(name: str, batch: Batch, classes: int | None) -> None:
@@ -96,14 +113,14 @@ def _expect_labels(name: str, batch: Batch, classes: int | None) -> None:
 
 
 def data_covers_split(case: Case) -> None:
-    """An epoch holds every example once; with ``drop_last`` only full batches."""
+    """An epoch holds every example once; with ``drop_last`` only full batches, as many as the split says."""
     for name, split in _splits(_source(case)):
         size = max(_batch_size(split), -(-len(split) // 7))
         counts = [len(b) for b in split.batches(size, shuffle=True)]
         total = sum(counts)
         expect(total == len(split), f"{name}: expected {len(split)} examples in an epoch, found {total}")
         full = [len(b) for b in split.batches(size, drop_last=True)]
-        expected = [size] * (len(split) // size)
+        expected = [size] * count_batches(split, size, drop_last=True)
         expect(full == expected, f"{name}: drop_last: expected {len(expected)} full batches of {size}, found {full}")
 
 

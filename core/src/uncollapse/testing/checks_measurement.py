@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from ..model import LatentVariableModel
-from ..protocols import Batch, Estimate
+from ..protocols import Batch, Estimate, NeedsTrainingData
 from .case import Case
-from .contexts import outside_support
+from .contexts import as_batch, outside_support
 from .report import expect
 from .tensors import expect_shape, expect_untouched, snapshot
 
@@ -57,9 +57,18 @@ def _batches(case: Case) -> Callable[[], Iterable[Batch]]:
     def batches() -> Iterable[Batch]:
         for start in range(0, EXAMPLES, BATCH):
             part = slice(start, start + BATCH)
-            yield Batch(whole.x[part], None if whole.labels is None else whole.labels[part])
+            x = as_batch(whole.x[part], case.setting.data)
+            yield Batch(x, None if whole.labels is None else whole.labels[part])
 
     return batches
+
+
+def _prepared(case: Case) -> Any:
+    """Return a fresh estimator or sampler that has seen the training data, where it asks for them."""
+    built = case.build()
+    if isinstance(built, NeedsTrainingData):
+        built.prepare(_batches(case))
+    return built
 
 
 def _collapsed(model: LatentVariableModel) -> LatentVariableModel:
@@ -72,12 +81,12 @@ def _collapsed(model: LatentVariableModel) -> LatentVariableModel:
 
 def estimator_records(case: Case) -> None:
     """Named finite numbers with unit, standard error and count."""
-    _expect_estimates(case.build()(case.model().eval(), _batches(case)))
+    _expect_estimates(_prepared(case)(case.model().eval(), _batches(case)))
 
 
 def estimator_reproducible(case: Case) -> None:
     """The same seed gives the same numbers, also after other calls."""
-    model, estimator, batches = case.model().eval(), case.build(), _batches(case)
+    model, estimator, batches = case.model().eval(), _prepared(case), _batches(case)
     found = []
     for _ in range(2):
         torch.manual_seed(1)
@@ -91,7 +100,7 @@ def estimator_reproducible(case: Case) -> None:
 
 def estimator_leaves_model(case: Case) -> None:
     """Measuring changes neither the model's state nor its mode, and leaves no gradients behind."""
-    model, estimator = case.model(), case.build()
+    model, estimator = case.model(), _prepared(case)
     for training in (True, False):
         before = snapshot(model.train(training))
         estimator(model, _batches(case))
@@ -101,7 +110,7 @@ def estimator_leaves_model(case: Case) -> None:
 
 def estimator_on_collapse(case: Case) -> None:
     """Numbers stay finite on a model that has collapsed altogether, which is what they are there to show."""
-    _expect_estimates(case.build()(_collapsed(case.model()).eval(), _batches(case)))
+    _expect_estimates(_prepared(case)(_collapsed(case.model()).eval(), _batches(case)))
 
 
 # --------------------------------------------------------------------------------------------------------------- probe
@@ -162,7 +171,7 @@ def probe_reproducible(case: Case) -> None:
 
 def sampler_shape(case: Case) -> None:
     """``[count, *X]`` inside the support, without gradients, for one sample and for several."""
-    model, sampler = case.model().eval(), case.build()
+    model, sampler = case.model().eval(), _prepared(case)
     for count in (1, 5):
         x: Tensor = sampler(model, count)
         expect_shape(f"{count} samples", x.shape, (count, *case.setting.data.event_shape))
@@ -173,7 +182,7 @@ def sampler_shape(case: Case) -> None:
 
 def sampler_varies(case: Case) -> None:
     """Samples differ from each other, and the same seed gives the same samples."""
-    model, sampler = case.model().eval(), case.build()
+    model, sampler = case.model().eval(), _prepared(case)
     torch.manual_seed(1)
     x = sampler(model, 5)
     torch.manual_seed(1)
@@ -183,7 +192,7 @@ def sampler_varies(case: Case) -> None:
 
 def sampler_leaves_model(case: Case) -> None:
     """Sampling changes neither the model's state nor its mode, and leaves no gradients behind."""
-    model, sampler = case.model(), case.build()
+    model, sampler = case.model(), _prepared(case)
     for training in (True, False):
         before = snapshot(model.train(training))
         sampler(model, 2)

@@ -13,10 +13,12 @@ from ..errors import ConfigError
 from .case import Case, ModelFactory
 from .checks_config import CONFIG_CHECKS, names_source
 from .checks_data import DATA_CHECKS
-from .checks_data_parts import DECODER_CHECKS, ENCODER_CHECKS, LIKELIHOOD_CHECKS
+from .checks_data_parts import DECODER_CHECKS, ENCODER_CHECKS
 from .checks_latent_parts import MOMENT_TRANSFORM_CHECKS, POSTERIOR_CHECKS, PRIOR_CHECKS
+from .checks_likelihoods import LIKELIHOOD_CHECKS
 from .checks_losses import OBJECTIVE_CHECKS, REGULARIZER_CHECKS
 from .checks_measurement import ESTIMATOR_CHECKS, PROBE_CHECKS, SAMPLER_CHECKS
+from .checks_strategies import STRATEGY_CHECKS
 from .checks_training import LEARNING_RATE_CHECKS, OBSERVER_CHECKS, OPTIMIZER_CHECKS, SCHEDULE_CHECKS
 from .contexts import Setting, settings_for
 from .report import Check, Conformance, NotApplicable, Violation, run_checks
@@ -36,6 +38,7 @@ CHECKS: dict[str, tuple[Callable[[Case], None], ...]] = {
     "schedule": SCHEDULE_CHECKS,
     "optimizer": OPTIMIZER_CHECKS,
     "learning_rate": LEARNING_RATE_CHECKS,
+    "strategy": STRATEGY_CHECKS,
     "observer": OBSERVER_CHECKS,
     "estimator": ESTIMATOR_CHECKS,
     "probe": PROBE_CHECKS,
@@ -103,20 +106,23 @@ def assert_conforms(
 
 
 def example_of(component: type[ComponentConfig]) -> ComponentConfig:
-    """Return a config of the class: its defaults, and the first of ``Field(examples=[...])`` for required fields.
+    """Return a config of the class: the first of ``Field(examples=[...])`` for fields that have them, else defaults.
+
+    A required field needs examples. One with a default may have them where the default is too much for the kit: the
+    network of a paper, say.
 
     Raises:
         ConfigError: A required field has no example, or the examples do not make a valid config.
     """
-    required = {name: field for name, field in component.model_fields.items() if field.is_required()}
-    silent = [name for name, field in required.items() if not field.examples]
+    fields = component.model_fields
+    silent = [name for name, field in fields.items() if field.is_required() and not field.examples]
     if silent:
         raise ConfigError(
             f"{_name(component)}: {', '.join(silent)} is required; pass an instance, "
             f"{component.__name__}({silent[0]}=...), or give the field Field(examples=[...])"
         )
     try:
-        return component.model_validate({name: (field.examples or [None])[0] for name, field in required.items()})
+        return component.model_validate({name: field.examples[0] for name, field in fields.items() if field.examples})
     except ValidationError as error:
         raise ConfigError(f"{_name(component)}: its examples do not make a valid config: {error}") from error
 

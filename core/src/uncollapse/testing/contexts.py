@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from ..config.component import BuildContext, ComponentConfig, PosteriorConfig
-from ..protocols import DataSpec
+from ..protocols import DataSpec, SpecialTokens
 
-__all__ = ["LARGE", "SMALL", "Setting", "examples_of", "outside_support", "settings_for"]
+__all__ = ["LARGE", "SMALL", "Setting", "as_batch", "examples_of", "outside_support", "settings_for"]
 
 EPOCHS = 12
 STEPS_PER_EPOCH = 5
@@ -51,13 +51,32 @@ def examples_of(data: DataSpec, count: int, seed: int = 0) -> Tensor:
     generator = torch.Generator().manual_seed(seed)
     shape = (count, *data.event_shape)
     if data.support == "tokens":
-        return torch.randint(0, data.vocabulary_size or 2, shape, generator=generator)
+        tokens = torch.randint(0, data.vocabulary_size or 2, shape, generator=generator)
+        return tokens if data.special is None else _texts(tokens, data.special, data.vocabulary_size or 2, generator)
     if data.support == "real":
         return torch.randn(shape, generator=generator)
     if data.support == "bytes":
         return torch.randint(0, 256, shape, generator=generator) / 255
     values = torch.rand(shape, generator=generator)
     return (values > 0.5).float() if data.support == "binary" else values
+
+
+def _texts(tokens: Tensor, special: SpecialTokens, size: int, generator: torch.Generator) -> Tensor:
+    """Return texts of every length, ``w1 … wn </s>`` and padding, made from tokens ``[count, T]``."""
+    reserved = (special.padding, special.start, special.end)
+    words = torch.tensor([i for i in range(size) if i not in reserved])
+    count, longest = tokens.shape
+    ends = torch.randint(0, longest, (count, 1), generator=generator)
+    positions = torch.arange(longest)
+    texts = words[tokens % len(words)].masked_fill(positions == ends, special.end)
+    return texts.masked_fill(positions > ends, special.padding)
+
+
+def as_batch(x: Tensor, data: DataSpec) -> Tensor:
+    """Return examples as a batch holds them: texts without columns that are nothing but padding."""
+    if data.special is None:
+        return x
+    return x[:, : int((x != data.special.padding).sum(1).max())]
 
 
 def outside_support(x: Tensor, data: DataSpec) -> str:
@@ -67,7 +86,9 @@ def outside_support(x: Tensor, data: DataSpec) -> str:
     if data.support == "tokens":
         limit = data.vocabulary_size or 0
         fine = (x == x.round()) & (x >= 0) & (x < limit)
-        return "" if bool(fine.all()) else f"expected integers in 0..{limit - 1}, found {_range(x)}"
+        if not bool(fine.all()):
+            return f"expected integers in 0..{limit - 1}, found {_range(x)}"
+        return "" if data.special is None else _no_text(x, data.special)
     if data.support == "real":
         return ""
     if data.support == "binary":
@@ -79,6 +100,14 @@ def outside_support(x: Tensor, data: DataSpec) -> str:
     return ""
 
 
+def _no_text(x: Tensor, special: SpecialTokens) -> str:
+    """Return what is wrong with ``x [..., T]`` as texts, which may be cut off before they end."""
+    behind = (x == special.end).cumsum(-1) - (x == special.end).long() > 0
+    if bool((behind != (x == special.padding)).any()):
+        return "expected padding behind the end of a text, and nowhere else"
+    return "found the start token, which no text contains" if bool((x == special.start).any()) else ""
+
+
 def _range(x: Tensor) -> str:
     return f"values from {float(x.min()):g} to {float(x.max()):g}"
 
@@ -88,6 +117,7 @@ def _setting(name: str, data: DataSpec, latent: tuple[int, ...] = (4,), features
 
 
 _BINARY = DataSpec((1, 8, 8), "binary", classes=3)
+_TEXTS = _setting("texts up to 7", DataSpec((7,), "tokens", classes=3, vocabulary_size=11, special=SpecialTokens()))
 
 SMALL: tuple[Setting, ...] = (
     _setting("binary image 1x8x8", _BINARY),
@@ -96,6 +126,7 @@ SMALL: tuple[Setting, ...] = (
     _setting("colour image 3x8x8, latent 4x2x2", DataSpec((3, 8, 8), "bytes", classes=3), (4, 2, 2), (8, 2, 2)),
     _setting("colour image 3x8x8", DataSpec((3, 8, 8), "bytes", classes=3)),
     _setting("tokens 7", DataSpec((7,), "tokens", classes=3, vocabulary_size=11)),
+    _TEXTS,
 )
 """Tried first; a part is checked in every one of these that it fits."""
 
@@ -126,7 +157,9 @@ def settings_for(config: ComponentConfig) -> tuple[tuple[Setting, ...], tuple[Se
         return (SMALL[0], SMALL[3]), (LARGE[0],)
     if config.kind == "regularizer":
         return (SMALL[0], SMALL[1], SMALL[3]), (LARGE[0],)
-    if config.kind in ("objective", "estimator", "sampler", "observer"):
+    if config.kind in ("objective", "estimator", "sampler"):
+        return (SMALL[0], SMALL[1], _TEXTS), (LARGE[0],)
+    if config.kind == "observer":
         return (SMALL[0], SMALL[1]), (LARGE[0],)
     # What is built without looking at the data: one setting, which needs no name.
     return (replace(SMALL[0], name=""),), ()

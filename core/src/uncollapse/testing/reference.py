@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 from torch import Size, Tensor, nn
-from torch.distributions import Bernoulli, Distribution, Independent, Normal
+from torch.distributions import Bernoulli, Categorical, Distribution, Independent, Normal
 
 from ..config.component import BuildContext
 from ..distributions import DiagonalNormal, standard_normal
@@ -20,7 +20,15 @@ from ..inference import Gathered, Inference
 from ..model import LatentVariableModel
 from ..protocols import DataSpec, Progress
 
-__all__ = ["EchoNormal", "ShareOfInference", "reference_inference", "reference_model", "shares_of", "take"]
+__all__ = [
+    "EchoNormal",
+    "ShareOfInference",
+    "Unigrams",
+    "reference_inference",
+    "reference_model",
+    "shares_of",
+    "take",
+]
 
 
 class EchoNormal(DiagonalNormal):
@@ -51,10 +59,59 @@ class EchoNormal(DiagonalNormal):
         return 1.4 * torch.sin(5 * mean + 3 * logvar + 2 * draws)
 
 
+class _Words(nn.Module):
+    """How often each word occurs in texts ``[B, T]``, ``[B, V]``."""
+
+    def __init__(self, data: DataSpec) -> None:
+        super().__init__()
+        self.data = data
+
+    def forward(self, x: Tensor) -> Tensor:
+        counts = nn.functional.one_hot(x, self.data.vocabulary_size or 2).sum(-2)
+        if self.data.special is not None:
+            counts[..., self.data.special.padding] = 0
+        return counts.float()
+
+
+class Unigrams(Distribution):
+    """Texts whose tokens are drawn independently of each other, until the end comes.
+
+    Args:
+        logits: Of each token, ``[*batch, V]``.
+        data: Longest text, and special tokens.
+    """
+
+    arg_constraints = {}  # noqa: RUF012 - torch's own signature
+
+    def __init__(self, logits: Tensor, data: DataSpec) -> None:
+        self.special = data.special
+        if self.special is not None:
+            absent = torch.tensor([self.special.padding, self.special.start], device=logits.device)
+            logits = logits.index_fill(-1, absent, -torch.inf)
+        self.tokens = Categorical(logits=logits, validate_args=False)
+        super().__init__(logits.shape[:-1], Size(data.event_shape), validate_args=False)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """Return nats, summed over the tokens of texts ``[..., T]`` that are not padding."""
+        batch = torch.broadcast_shapes(value.shape[:-1], self.batch_shape)
+        nats: Tensor = self.tokens.logits.expand(*batch, -1).gather(-1, value.expand(*batch, -1))
+        return nats.sum(-1) if self.special is None else nats.where(value != self.special.padding, 0.0).sum(-1)
+
+    def sample(self, sample_shape: Any = ()) -> Tensor:
+        """Draw ``[*sample_shape, *batch, T]``."""
+        drawn: Tensor = self.tokens.sample(self.event_shape + Size(sample_shape)).movedim(0, -1)
+        if self.special is None:
+            return drawn
+        ended = (drawn == self.special.end).long()
+        return drawn.masked_fill(ended.cumsum(-1) > ended, self.special.padding)
+
+
 class _ReferenceEncoder(nn.Module):
     def __init__(self, data: DataSpec, features: int) -> None:
         super().__init__()
-        self.net = nn.Sequential(nn.Flatten(), nn.Linear(math.prod(data.event_shape), features), nn.Tanh())
+        texts = data.support == "tokens"
+        size = data.vocabulary_size or 2 if texts else math.prod(data.event_shape)
+        self.net = nn.Sequential(_Words(data) if texts else nn.Flatten(), nn.Linear(size, features), nn.Tanh())
         self.feature_shape = (features,)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -90,9 +147,12 @@ class _ReferenceDecoder(nn.Module):
         super().__init__()
         self.data = data
         self.latent_dims = len(latent_shape)
-        self.net = nn.Linear(math.prod(latent_shape), math.prod(data.event_shape))
+        size = data.vocabulary_size or 2 if data.support == "tokens" else math.prod(data.event_shape)
+        self.net = nn.Linear(math.prod(latent_shape), size)
 
     def forward(self, z: Tensor) -> Distribution:
+        if self.data.support == "tokens":
+            return Unigrams(self.net(z.flatten(-self.latent_dims)).float(), self.data)
         outputs = self.net(z.flatten(-self.latent_dims)).unflatten(-1, self.data.event_shape).float()
         event_dim = len(self.data.event_shape)
         if self.data.support in ("binary", "unit_interval"):
@@ -104,7 +164,7 @@ def reference_model(context: BuildContext, *, echo: bool = False) -> LatentVaria
     """Return a small model for the data and latents of ``context``.
 
     Args:
-        context: Shapes and support; tokens are not taken.
+        context: Shapes and support.
         echo: Whether the posterior's noise belongs to the examples, as :class:`EchoNormal` has it.
     """
     features = 16

@@ -45,9 +45,9 @@ def _detached_distribution(distribution: Distribution) -> Distribution:
 class Companions:
     """Steps opponents and observers after every step of the model, on the detached inference.
 
-    An opponent has an Adam optimizer of its own (Kingma and Ba, 2015) and takes no part in the model's step: its
-    parameters need no gradient there. Under data parallelism its gradients are averaged over processes. An observer
-    steps itself, on the first process, on that process's share of the batch.
+    An opponent has an optimizer of its own, by default Adam (Kingma and Ba, 2015), and takes no part in the model's
+    step: its parameters need no gradient there. Under data parallelism its gradients are averaged over processes. An
+    observer steps itself, on the first process, on that process's share of the batch.
 
     Args:
         adversaries: Regularizers with an opponent, by name.
@@ -65,9 +65,7 @@ class Companions:
     ) -> None:
         self._adversaries, self._autocast, self._processes = dict(adversaries), autocast, processes
         self._parameters = {name: list(a.adversary.parameters()) for name, a in self._adversaries.items()}
-        self._optimizers = {
-            name: torch.optim.Adam(self._parameters[name], lr=a.adversary_lr) for name, a in self._adversaries.items()
-        }
+        self._optimizers = {name: _optimizer(a, self._parameters[name]) for name, a in self._adversaries.items()}
         watches = processes == 1 or torch.distributed.get_rank() == 0
         self._observers = dict(observers) if watches else {}
         for parameters in self._parameters.values():
@@ -117,6 +115,12 @@ class Companions:
         self._optimizers[name].zero_grad(set_to_none=True)
         _require_gradients(parameters, False)
         return loss.detach()
+
+
+def _optimizer(regularizer: Adversarial, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
+    build: Callable[[list[nn.Parameter]], torch.optim.Optimizer] | None
+    build = getattr(regularizer, "adversary_optimizer", None)
+    return torch.optim.Adam(parameters, lr=regularizer.adversary_lr) if build is None else build(parameters)
 
 
 def _require_gradients(parameters: list[nn.Parameter], needed: bool) -> None:

@@ -3,33 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from ..inference import Inference
 from ..model import LatentVariableModel
-from ..protocols import Adversarial, Batch, Objective, Progress, Regularizer
+from ..protocols import Adversarial, Batch, Objective, Outcome, Progress, Regularizer
 
-__all__ = ["Criterion", "Outcome"]
-
-
-class Outcome(NamedTuple):
-    """What a step minimises and reports.
-
-    Args:
-        total: Objective plus penalties, a scalar, nats per example, with its graph.
-        terms: ``loss``, the objective's terms, ``<regularizer>`` and ``<regularizer>/<term>``; scalars or per example
-            ``[B]``, nats, without graph.
-        weights: Values of schedules.
-        inference: The pass that the regularizers read.
-    """
-
-    total: Tensor
-    terms: dict[str, Tensor]
-    weights: Mapping[str, float]
-    inference: Inference
+__all__ = ["Criterion"]
 
 
 class Criterion(nn.Module):

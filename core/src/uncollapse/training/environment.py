@@ -25,6 +25,8 @@ _PACKAGES = (
     "scikit-learn",
     "zuko",
     "torchvision",
+    "tokenizers",
+    "datasets",
 )
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -11,14 +12,15 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 from ..config.pipeline import PipelineConfig
-from ..errors import CheckpointError
-from ..protocols import Batch, Progress
+from ..errors import CheckpointError, ConfigError
+from ..protocols import Batch, JudgesEpochs, Outcome, Progress, Stored, Strategy, mixed
 from .averaging import PolyakAverage
 from .checkpoint import Checkpoint, load_weights
 from .companions import Companions, build_observers
-from .criterion import Criterion, Outcome
+from .criterion import Criterion
 from .plateau import Feedback, Reaction
-from .randomness import random_state, restore_random_state, seed_everything
+from .random_batches import RandomBatches
+from .randomness import random_state, restore_random_state, seed_everything, separate_stream
 
 if TYPE_CHECKING:
     from ..pipeline import Built
@@ -28,6 +30,8 @@ __all__ = ["Learner"]
 
 class Learner:
     """Criterion, optimizer, learning rate, averaged weights and companions on one device.
+
+    To a strategy it is a :class:`~uncollapse.protocols.Learning`.
 
     Args:
         config: The pipeline.
@@ -47,9 +51,11 @@ class Learner:
             # The same stream on every process: all must start from the same weights.
             seed_everything(config.seed, stream=0)
             count = min(training.initialize_examples, len(built.data.train))
-            first = next(iter(built.data.train.batches(count, shuffle=True, device=device)))
+            first = next(iter(mixed(built.data.train).batches(count, shuffle=True, device=device)))
             self._bare.train()
-            built.model.initialize(first.x)
+            train = built.data.train
+            stored = partial(train.stored, device=device) if isinstance(train, Stored) else None
+            built.model.initialize(first.x, stored)
         observers = build_observers(training.observers, built.context, device)
         adversaries = self._bare.adversaries()
         self._companions = Companions(adversaries, observers, accelerator.autocast, accelerator.num_processes)
@@ -58,6 +64,17 @@ class Learner:
         self._rates = [group["lr"] for group in self.optimizer.param_groups]
         schedule = training.learning_rate
         self._factor: Callable[[int], float] | None = None if schedule is None else schedule.build(built.context)
+        self._strategy: Strategy | None = None
+        if training.strategy is not None:
+            self._strategy = training.strategy.build(built.context)
+            self._random = RandomBatches(
+                built.data.train, config.data.batch_size, accelerator.process_index, accelerator.num_processes, device
+            )
+            if isinstance(self._strategy, JudgesEpochs) and not len(built.data.validation):
+                raise ConfigError(
+                    f"training.strategy: {training.strategy.type!r} decides by the validation split, which is empty; "
+                    "give the data one (data.validation), or leave the strategy out"
+                )
         self.average = None if training.polyak is None else PolyakAverage(built.model, training.polyak)
         if training.compile:
             self._bare.compile()
@@ -68,6 +85,11 @@ class Learner:
     def rate(self) -> float:
         """Learning rate of the latest step."""
         return float(self.optimizer.param_groups[0]["lr"])
+
+    @property
+    def parameters(self) -> list[nn.Parameter]:
+        """Everything that the optimizer steps."""
+        return self._trainable
 
     def train(self) -> None:
         """Enter training mode."""
@@ -82,20 +104,62 @@ class Learner:
             factor = self._factor(progress.step)
             for group, rate in zip(self.optimizer.param_groups, self._rates, strict=True):
                 group["lr"] = rate * factor
-        # What zero_grad does, without the profiler's record that it opens each time.
-        for parameter in self._trainable:
-            parameter.grad = None
-        outcome: Outcome = self._criterion(batch, progress)
-        # No loss scaling in float32 and bfloat16, so nothing that the accelerator would add.
-        outcome.total.backward()
-        if self._clip is not None:
-            nn.utils.clip_grad_norm_(self._trainable, self._clip)
-        self.optimizer.step()
+        if self._strategy is None:
+            outcome = self.loss(batch, progress)
+            self.descend(outcome.total)
+        else:
+            outcome = self._strategy(self, batch, progress)
         if self.average is not None:
             self.average.update()
         if self._companions:
             outcome.terms.update(self._companions.step(outcome.inference, batch, progress))
         return outcome.terms, outcome.weights
+
+    def loss(self, batch: Batch, progress: Progress) -> Outcome:
+        """Return objective and penalties of this process's share of a batch."""
+        # What zero_grad does, without the profiler's record that it opens each time. Before the pass, which needs room.
+        for parameter in self._trainable:
+            parameter.grad = None
+        outcome: Outcome = self._criterion(batch, progress)
+        return outcome
+
+    def descend(self, total: Tensor, only: Collection[nn.Parameter] | None = None) -> None:
+        """Differentiate ``total``, clip the gradient of all parameters, and step the optimizer on ``only`` or all."""
+        # No loss scaling in float32 and bfloat16, so nothing that the accelerator would add.
+        total.backward()
+        if self._clip is not None:
+            nn.utils.clip_grad_norm_(self._trainable, self._clip)
+        if only is not None:
+            chosen = {id(parameter) for parameter in only}
+            for parameter in self._trainable:
+                if id(parameter) not in chosen:
+                    parameter.grad = None
+        self.optimizer.step()
+
+    def random_batch(self) -> Batch:
+        """Return this process's share of a random batch of training data, for strategies."""
+        return self._random.next()
+
+    def mean_over_processes(self, value: Tensor) -> Tensor:
+        """Return the mean of a scalar over all processes."""
+        if self._accelerator.num_processes == 1:
+            return value
+        total = value.detach().clone()
+        torch.distributed.all_reduce(total)
+        mean: Tensor = total / self._accelerator.num_processes
+        return mean
+
+    def epoch_ended(self, batches: Callable[[], Iterable[Batch]]) -> None:
+        """Let a strategy that asks for it judge the model after an epoch.
+
+        Args:
+            batches: Starts a fresh pass over the validation split, the same on every process.
+        """
+        strategy: object = self._strategy
+        if isinstance(strategy, JudgesEpochs):
+            # The same noise on every process, and after every epoch.
+            with self.evaluating(), separate_stream(self._seed, self._accelerator.device):
+                strategy.epoch_ended(self.model, batches)
 
     @contextmanager
     def evaluating(self) -> Iterator[Criterion]:
@@ -152,6 +216,7 @@ class Learner:
             "learning_rate": self._factor.state_dict() if isinstance(self._factor, Feedback) else {},
             "companions": self._companions.state_dict(),
             "criterion": self._bare.side_state(),
+            "strategy": self._strategy_state(),
             "generators": generators,
         }
 
@@ -177,12 +242,20 @@ class Learner:
         if isinstance(self._factor, Feedback):
             self._factor.load_state_dict(saved["learning_rate"])
         self._companions.load_state_dict(saved["companions"])
+        if self._strategy is not None:
+            self._strategy.load_state_dict(saved["strategy"]["own"])
+            self._random.load_state_dict(saved["strategy"]["random_batches"])
         index, generators = self._accelerator.process_index, saved["generators"]
         if len(generators) == self._accelerator.num_processes:
             restore_random_state(generators[index], self._accelerator.device)
         else:
             # Other processes, other shares: nothing to continue bit for bit, but no noise may come twice.
             seed_everything(self._seed, stream=1_000_000 + step * self._accelerator.num_processes + index)
+
+    def _strategy_state(self) -> dict[str, Any]:
+        if self._strategy is None:
+            return {}
+        return {"own": dict(self._strategy.state_dict()), "random_batches": self._random.state_dict()}
 
     def _load_model(self, checkpoint: Checkpoint) -> None:
         load_weights(self.model, checkpoint.weights(), str(checkpoint.path))

@@ -75,8 +75,15 @@ class Run:
             )
         return run
 
-    def begin(self, config: PipelineConfig, *, resume: bool = False) -> None:
+    def begin(
+        self, config: PipelineConfig, *, resume: bool = False, artifacts: Mapping[str, bytes] | None = None
+    ) -> None:
         """Make the directory and write pipeline and environment; called once everything has been built.
+
+        Args:
+            config: What is trained.
+            resume: Go on with the run that is there.
+            artifacts: What the data source gives the run to keep, by file name.
 
         Raises:
             RunDirectoryError: As for :meth:`open`, or it cannot be written.
@@ -87,12 +94,19 @@ class Run:
         except OSError as error:
             raise RunDirectoryError(f"{self.path}: cannot be made: {error.strerror or error}") from error
         self._write_new(config, replace=resume)
+        for name, content in (artifacts or {}).items():
+            write_atomically(self.artifacts / name, content)
         if resume and (self.path / _ENVIRONMENT).exists():
             earlier = self._json(_ENVIRONMENT)
             environment = {**earlier, "resumed": [*earlier.get("resumed", []), now()]}
         else:
             environment = describe_environment()
         write_atomically(self.path / _ENVIRONMENT, json.dumps(environment, indent=2) + "\n")
+
+    @property
+    def artifacts(self) -> Path:
+        """Folder of what the data source gave the run to keep (a vocabulary); it is there if there is something."""
+        return self.path / "data"
 
     @cached_property
     def config(self) -> PipelineConfig:
@@ -150,12 +164,13 @@ class Run:
 
         Raises:
             CheckpointError: There is no such checkpoint, it is damaged, or from another pipeline.
+            DataError: The data are missing, or do not agree with what the run kept of them.
         """
         from ..pipeline import Pipeline
         from .criterion import Criterion
 
         checkpoint = self.checkpoints.open(which)
-        built = Pipeline(self.config).build()
+        built = Pipeline(self.config).build(self.artifacts)
         criterion = Criterion(built.model, built.objective, built.regularizers)
         load_weights(built.model, checkpoint.weights(averaged=True), str(checkpoint.path))
         criterion.load_side_state(checkpoint.state().get("criterion", {}))

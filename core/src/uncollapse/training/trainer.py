@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -10,7 +11,8 @@ import torch
 from .. import __version__
 from ..config.pipeline import PipelineConfig, schedules_in
 from ..errors import CheckpointError, ConfigError, Interrupted, NonFiniteLossError
-from ..protocols import Progress, finished
+from ..pipeline import steps_per_epoch
+from ..protocols import Batch, KeepsArtifacts, Progress, finished
 from .checkpoint import Checkpoint
 from .devices import make_accelerator
 from .environment import plugin_versions
@@ -51,11 +53,10 @@ class Trainer:
         self.state = TrainingState()
         self.accelerator = make_accelerator(config.training)
         self.device, self.processes = self.accelerator.device, self.accelerator.num_processes
-        examples, self._batch_size = len(built.data.train), config.data.batch_size
-        self._drop_last = config.training.drop_last and examples >= self._batch_size
-        # A last batch of fewer examples than processes has no share for each, and is left out.
-        short = examples % self._batch_size >= self.processes and not self._drop_last
-        self.steps_per_epoch = max(1, examples // self._batch_size + short)
+        self._batch_size = config.data.batch_size
+        self.steps_per_epoch, self._drop_last = steps_per_epoch(
+            built.data.train, self._batch_size, config.training.drop_last, self.processes
+        )
         self._total_steps = self.steps_per_epoch * config.training.epochs
         self._settled_step = max((s.epochs() for _, s in schedules_in(config)), default=0.0) * self.steps_per_epoch
         self._stop = StopRequest()
@@ -102,7 +103,9 @@ class Trainer:
         self.learner = Learner(self.config, self.built, self.accelerator, initialize=checkpoint is None)
         rows = 0 if checkpoint is None else self._restore(checkpoint)
         if self.accelerator.is_main_process:
-            self.run.begin(self.config, resume=resume)
+            data = self.built.data
+            artifacts = data.artifacts() if isinstance(data, KeepsArtifacts) else {}
+            self.run.begin(self.config, resume=resume, artifacts=artifacts)
             self._records = Records(self.run.path, rows, self.state.step)
             self._display = ProgressDisplay(self._total_steps, self.state.step, quiet=self.quiet)
         self.accelerator.wait_for_everyone()
@@ -167,6 +170,7 @@ class Trainer:
             self._log()
             if has_validation:
                 improved = self._judge(*self.validate())
+        self.learner.epoch_ended(lambda: self._validation(whole=True))
         state.epoch, state.position = state.epoch + 1, 0
         if improved or self._is_over() or state.epoch % training.checkpoint_every_epochs == 0:
             self.save(best=improved or not has_validation)
@@ -185,11 +189,8 @@ class Trainer:
         state, weights = self.state, {}
         window = LossWindow(self.device, self.processes, "validation")
         progress = finished(Progress(state.step, self.steps_per_epoch, self._total_steps))
-        batches = self.built.data.validation.batches(
-            self._batch_size, rank=self.accelerator.process_index, world_size=self.processes, device=self.device
-        )
         with self.learner.evaluating() as criterion, separate_stream(self.config.seed, self.device):
-            for position, batch in enumerate(batches):
+            for position, batch in enumerate(self._validation()):
                 outcome = criterion(batch, progress)
                 window.add(Place(state.step, state.epoch, position), len(batch), outcome.terms)
                 weights = dict(outcome.weights)
@@ -228,6 +229,11 @@ class Trainer:
             }
             self.run.checkpoints.save(*self.learner.weights(), {**learned, **progress}, meta, best=best)
         self.accelerator.wait_for_everyone()
+
+    def _validation(self, *, whole: bool = False) -> Iterator[Batch]:
+        """Start a pass over the validation split: this process's share of it, or the whole."""
+        rank, processes = (0, 1) if whole else (self.accelerator.process_index, self.processes)
+        return self.built.data.validation.batches(self._batch_size, rank=rank, world_size=processes, device=self.device)
 
     def _restore(self, checkpoint: Checkpoint) -> int:
         """Restore everything from a checkpoint and return how many rows of metrics it knew of."""

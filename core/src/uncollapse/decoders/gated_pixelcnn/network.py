@@ -8,7 +8,7 @@ from typing import Literal
 from torch import Tensor, nn
 
 from ..autoregressive import IncrementalPixels
-from ..channel_order import ChannelOrdering
+from ..channel_order import JOINT, ChannelOrdering
 from ..condition import Conditioning, LatentCondition, MapsActivation
 from ..masked_conv import convolution1x1
 from ..normalization import Normalization, normalize_weights, normalizer
@@ -58,7 +58,7 @@ class GatedPixelCNN(nn.Module):
         maps_activation: MapsActivation = "elu",
         condition: ConditionedStacks = "both",
         normalization: Normalization = "none",
-        ordering: ChannelOrdering = ChannelOrdering(),  # noqa: B008 - frozen
+        ordering: ChannelOrdering = JOINT,
     ) -> None:
         super().__init__()
         self.width = event_shape[2]

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ..autoregressive import IncrementalPixels
-from ..channel_order import ChannelOrdering
+from ..channel_order import JOINT, ChannelOrdering
 from ..condition import Conditioning, LatentCondition, MapsActivation
 from ..masked_conv import MaskedConv2d, convolution1x1
 from ..normalization import Normalization, normalize_weights, normalizer
@@ -64,7 +64,7 @@ class PixelCNN(nn.Module):
         maps_activation: MapsActivation = "elu",
         long_skips: bool = False,
         normalization: Normalization = "none",
-        ordering: ChannelOrdering = ChannelOrdering(),  # noqa: B008 - frozen
+        ordering: ChannelOrdering = JOINT,
     ) -> None:
         super().__init__()
         as_bias = latent_size if conditioning == "bias" else 0
