@@ -23,7 +23,7 @@ _UNITS = {
     **{unit: 1024**i for i, unit in enumerate(("KiB", "MiB", "GiB", "TiB"), start=1)},
 }
 
-_CACHE = 12_000_000
+_CACHE = 16_000_000
 """Bytes of one pass on a CPU: larger ones leave the cache, and a latent then takes up to a third longer."""
 
 _ROWS = 32
