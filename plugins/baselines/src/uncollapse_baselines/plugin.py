@@ -1,0 +1,35 @@
+"""What the plugin brings."""
+
+from __future__ import annotations
+
+from uncollapse.config import ComponentConfig
+from uncollapse.plugins import hookimpl
+
+from .aggressive import AggressiveConfig
+from .ar1 import AR1PriorConfig
+from .batch_norm import BatchNormMeansConfig
+from .delta import DeltaMomentsConfig
+from .free_bits import GroupFreeBitsConfig, SoftFreeBitsConfig
+from .semi_amortized import RefinedConfig, SemiAmortizedConfig
+from .skip import SkipConvDecoderConfig, SkipMLPDecoderConfig
+
+__all__ = ["uncollapse_components"]
+
+uncollapse_api_version = 1
+
+
+@hookimpl
+def uncollapse_components() -> list[type[ComponentConfig]]:
+    """Return the plugin's component configs."""
+    return [
+        DeltaMomentsConfig,
+        BatchNormMeansConfig,
+        AR1PriorConfig,
+        GroupFreeBitsConfig,
+        SoftFreeBitsConfig,
+        SemiAmortizedConfig,
+        RefinedConfig,
+        AggressiveConfig,
+        SkipMLPDecoderConfig,
+        SkipConvDecoderConfig,
+    ]
