@@ -6,14 +6,17 @@ import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any, Protocol
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import torch
 from torch import Tensor
+from torch.distributions import Distribution
 
 from .config.component import BuildContext
+from .distributions import gaussian_base
 from .errors import ConfigError, ShapeError
-from .estimators.passes import AT_END, device_of, measuring, posterior_mean
+from .estimators.passes import AT_END, device_of, exact_gaussian, measuring, posterior_mean
 from .model import LatentVariableModel
 from .protocols import Batch, DataSource, Estimate, NeedsTrainingData, Split, mixed
 
@@ -21,6 +24,8 @@ if TYPE_CHECKING:
     from .config.pipeline import EvaluationConfig
 
 __all__ = ["check_evaluation", "encode", "evaluate"]
+
+Codes = Literal["mean", "base_and_end"]
 
 _MEAN_SAMPLES = 64
 
@@ -45,7 +50,12 @@ class Evaluable(Protocol):
 
 
 def encode(
-    model: LatentVariableModel, split: Split, batch_size: int = 256, samples: int = 0, examples: int | None = None
+    model: LatentVariableModel,
+    split: Split,
+    batch_size: int = 256,
+    samples: int = 0,
+    examples: int | None = None,
+    codes: Codes = "mean",
 ) -> tuple[Tensor, Tensor | None]:
     """Return a code for every example of a split.
 
@@ -56,20 +66,30 @@ def encode(
         samples: Posterior samples averaged into a code (MAE's released code uses 50); 0 for the posterior's mean,
             which for a posterior without one in closed form (a flow) is an average of 64 samples.
         examples: Only the first examples; None for all.
+        codes: ``base_and_end``: of a flow ``[N, 2 D]``, its base's mean and where the flow takes it, without samples,
+            as Shen et al., DU-VAE (2021), section 4.2, https://arxiv.org/abs/2110.12381; of a Gaussian its mean.
 
     Returns:
         Codes ``[N, D]`` on the CPU, latents of other shapes flattened, and labels ``[N]``, None where there are none.
+
+    Raises:
+        ConfigError: ``base_and_end`` of a posterior that is neither a Gaussian nor a flow over one.
     """
-    codes: list[Tensor] = []
+    found: list[Tensor] = []
     labels: list[Tensor | None] = []
     with measuring(model):
         for batch in _batches(split, batch_size, examples, device_of(model)):
             q = model.infer(batch.x, AT_END)
-            code = q.sample(torch.Size((samples,))).mean(0) if samples else posterior_mean(q, _MEAN_SAMPLES)[0]
-            codes.append(code.flatten(1).cpu())
+            if codes == "base_and_end":
+                code = _base_and_end(q)
+            elif samples:
+                code = q.sample(torch.Size((samples,))).mean(0)
+            else:
+                code = posterior_mean(q, _MEAN_SAMPLES)[0]
+            found.append(code.flatten(1).cpu())
             labels.append(None if batch.labels is None else batch.labels.cpu())
     known = [n for n in labels if n is not None]
-    return torch.cat(codes), torch.cat(known) if len(known) == len(labels) else None
+    return torch.cat(found), torch.cat(known) if len(known) == len(labels) else None
 
 
 def check_evaluation(built: Evaluable, config: EvaluationConfig) -> None:
@@ -77,7 +97,7 @@ def check_evaluation(built: Evaluable, config: EvaluationConfig) -> None:
 
     Raises:
         ConfigError: There are probes and the data have no labels, or they would be scored on the split that they
-            learn on; or a component cannot be built for these data.
+            learn on, or the posterior has no such codes; or a component cannot be built for these data.
     """
     if config.probes and built.data.spec.classes is None:
         raise ConfigError(
@@ -89,6 +109,8 @@ def check_evaluation(built: Evaluable, config: EvaluationConfig) -> None:
             "evaluation.split: found train, where the probes learn, so that their scores would measure memory; "
             "choose validation or test, or remove the probes"
         )
+    if config.probes and config.codes != "mean":
+        encode(built.model, built.data.train, 2, examples=2, codes=config.codes)
     for estimator in config.estimators:
         estimator.build(built.context)
     for probe in config.probes:
@@ -137,10 +159,9 @@ def evaluate(built: Evaluable, config: EvaluationConfig, seed: int) -> dict[str,
                 skipped[estimator.type] = str(reason)
         if config.probes:
             torch.manual_seed(seed)
-            train = _labelled(encode(model, built.data.train, config.batch_size, config.code_samples), "train")
-            test = _labelled(
-                encode(model, split, config.batch_size, config.code_samples, config.examples), config.split
-            )
+            how = partial(encode, batch_size=config.batch_size, samples=config.code_samples, codes=config.codes)
+            train = _labelled(how(model, built.data.train), "train")
+            test = _labelled(how(model, split, examples=config.examples), config.split)
             for probe in config.probes:
                 try:
                     _add(probes, probe.build(built.context)(*train, *test))
@@ -155,6 +176,24 @@ def evaluate(built: Evaluable, config: EvaluationConfig, seed: int) -> dict[str,
         "probes": probes,
         "skipped": skipped,
     }
+
+
+def _base_and_end(q: Distribution) -> Tensor:
+    base = gaussian_base(q)
+    if base is None:
+        raise ConfigError(
+            f"evaluation.codes: base_and_end is for flows over a diagonal Gaussian, found {type(q).__name__}; use mean"
+        )
+    if exact_gaussian(q) is not None:
+        return base.mean
+    return torch.cat([base.mean.flatten(1), _end(q).flatten(1)], 1)
+
+
+def _end(q: Any) -> Tensor:
+    """Return where the flows of ``q`` take the mean of the Gaussian under them."""
+    gaussian = exact_gaussian(q)
+    end: Tensor = q.transform.inv(_end(q.base)) if gaussian is None else gaussian.mean
+    return end
 
 
 def _split(data: DataSource, name: str) -> Split:

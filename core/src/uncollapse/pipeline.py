@@ -98,6 +98,7 @@ class Pipeline:
             latent_levels=config.model.posterior.latent_levels,
             steps_per_epoch=steps,
             epochs=config.training.epochs,
+            label_names=tuple(getattr(data, "label_names", ())),
         )
         encoder = _built("model.encoder", lambda: config.model.encoder.build(context))
         context = replace(context, feature_shape=tuple(encoder.feature_shape))

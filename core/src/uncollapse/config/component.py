@@ -35,6 +35,7 @@ class BuildContext:
         feature_shape: Shape ``H`` of the encoder's features; empty until the encoder is built.
         steps_per_epoch: Optimizer steps of one epoch.
         epochs: Length of the run; None outside a run.
+        label_names: Name of every class, in the order of the indices; empty where the data have none.
     """
 
     data: DataSpec
@@ -43,6 +44,7 @@ class BuildContext:
     steps_per_epoch: int = 1
     epochs: int | None = None
     latent_levels: tuple[int, ...] = ()
+    label_names: tuple[str, ...] = ()
 
     @property
     def latent_size(self) -> int:
@@ -330,6 +332,7 @@ KINDS: dict[str, type[ComponentConfig]] = {
         SamplerConfig,
     )
 }
+"""The base of every kind of component, by the kind's name."""
 
 
 @dataclass(frozen=True)

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import math
 from typing import Literal
 
 import torch
 from pydantic import Field, PositiveFloat
 from torch import Tensor, nn
 from uncollapse.config import BuildContext, MomentTransformConfig
-from uncollapse.errors import ShapeError
-from uncollapse.inference import gather_batch
+from uncollapse.moments import BatchNormalized
 from uncollapse.protocols import Progress
 
 __all__ = ["BatchNormMeans", "BatchNormMeansConfig"]
 
 
-class BatchNormMeans(nn.Module):
+class BatchNormMeans(BatchNormalized):
     """``gamma (mean - batch mean) / batch deviation + beta`` with ``gamma`` fixed and ``beta`` learned, per latent
     dimension: Zhu et al., A Batch Normalized Inference Network Keeps the KL Vanishing Away (2020), section 3,
     https://arxiv.org/abs/2004.12585.
@@ -31,18 +29,12 @@ class BatchNormMeans(nn.Module):
         eps: Added to the batch's variance.
     """
 
-    running_mean: Tensor
-    running_var: Tensor
-
     def __init__(
         self, latent_shape: tuple[int, ...], gamma: float = 0.5, momentum: float = 0.1, eps: float = 1e-5
     ) -> None:
-        super().__init__()
-        self.gamma, self.momentum, self.eps = gamma, momentum, eps
-        size = math.prod(latent_shape)
-        self.beta = nn.Parameter(torch.zeros(size))
-        self.register_buffer("running_mean", torch.zeros(size))
-        self.register_buffer("running_var", torch.ones(size))
+        super().__init__(latent_shape, momentum, eps, "baselines.batch_norm")
+        self.gamma = gamma
+        self.beta = nn.Parameter(torch.zeros(self.size))
 
     def forward(self, mean: Tensor, logvar: Tensor, progress: Progress | None = None) -> tuple[Tensor, Tensor]:
         """Return the normalized means and the log-variances as they are, ``[B, *D]``.
@@ -50,25 +42,7 @@ class BatchNormMeans(nn.Module):
         Raises:
             ShapeError: There is one example only, in training.
         """
-        flat = mean.flatten(1)
-        center, variance = self._statistics(flat) if self.training else (self.running_mean, self.running_var)
-        normalized = (flat - center) * (self.gamma * (variance + self.eps).rsqrt()) + self.beta
-        return normalized.view_as(mean), logvar
-
-    def _statistics(self, flat: Tensor) -> tuple[Tensor, Tensor]:
-        batch = gather_batch(flat)
-        count = len(batch)
-        if count < 2:
-            raise ShapeError(
-                "model.posterior.moments: baselines.batch_norm needs at least 2 examples a batch in training, found "
-                f"{count}; raise data.batch_size, or leave out short batches (training.drop_last)"
-            )
-        center, variance = batch.mean(0), batch.var(0, unbiased=False)
-        with torch.no_grad():
-            self.running_mean.lerp_(center.to(self.running_mean), self.momentum)
-            # Unbiased, as torch's batch normalization keeps it.
-            self.running_var.lerp_(variance.to(self.running_var) * count / (count - 1), self.momentum)
-        return center, variance
+        return (self.gamma * self.normalized(mean) + self.beta).view_as(mean), logvar
 
 
 class BatchNormMeansConfig(MomentTransformConfig):
