@@ -60,6 +60,7 @@ __all__ = [
     "Sampler",
     "Schedule",
     "Scores",
+    "SeesWeights",
     "SpecialTokens",
     "Split",
     "Stored",
@@ -72,6 +73,7 @@ __all__ = [
 ]
 
 Support = Literal["binary", "unit_interval", "bytes", "real", "tokens"]
+"""Where the values of data lie; see :class:`DataSpec`."""
 
 
 # ------------------------------------------------------------------------------------------------------------ records
@@ -199,7 +201,9 @@ class Estimate:
 
 
 Estimates = Mapping[str, Estimate]
+"""What an estimator returns: estimates by name."""
 Scores = Mapping[str, Estimate]
+"""What a probe returns: estimates by name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -291,13 +295,13 @@ class Likelihood(Protocol):
 
 
 class Regularizer(Protocol):
-    """``regularizer(inference) -> Penalty``. Couplings inside the batch go through ``inference.gathered()``."""
+    """``regularizer(inference) -> Penalty``, nats per example; couplings in the batch use ``inference.gathered()``."""
 
     def __call__(self, inference: Inference) -> Penalty: ...
 
 
 class Objective(Protocol):
-    """``objective(model, batch, progress) -> Loss``; may make several passes."""
+    """``objective(model, batch, progress) -> Loss``, nats per example; may make several passes."""
 
     def __call__(self, model: LatentVariableModel, batch: Batch, progress: Progress) -> Loss: ...
 
@@ -370,9 +374,10 @@ class Sampler(Protocol):
 
 
 class Observer(Protocol):
-    """Called after every training step with detached quantities; its parameters live in the checkpoint.
+    """``observer(inference, batch, progress) -> terms``: called after every training step with detached quantities.
 
-    An observer is an ``nn.Module``; it steps its own parameters and touches nothing of the model.
+    The terms, scalars or per example ``[B]``, are logged; the observer's parameters live in the checkpoint. An observer
+    is an ``nn.Module``; it steps its own parameters and touches nothing of the model.
     """
 
     def __call__(self, inference: Inference, batch: Batch, progress: Progress) -> Mapping[str, Tensor]: ...
@@ -389,7 +394,7 @@ class Learning(Protocol):
         ...
 
     def loss(self, batch: Batch, progress: Progress) -> Outcome:
-        """Return objective and penalties of this process's share of a batch."""
+        """Return objective and penalties of this process's share of a batch, nats per example."""
         ...
 
     def descend(self, total: Tensor, only: Collection[nn.Parameter] | None = None) -> None:
@@ -469,7 +474,8 @@ class DataInitialized(Protocol):
     """A part that needs data before the first step defines ``initialize``.
 
     ``model.initialize(batch)`` calls it once, encoder before posterior before prior before decoder, on what the part
-    will receive in training: the encoder gets ``x``, the posterior ``h``, the prior ``x``, the decoder ``(z, x)``.
+    will receive in training: the encoder gets ``x [B, *X]``, the posterior ``h [B, *H]``, the prior ``x``, the decoder
+    ``(z, x)`` with ``z [B, *D]``.
     A prior with an attribute ``stored_examples`` above 0 gets so many examples as a :class:`Stored` split keeps them.
     """
 
@@ -527,6 +533,16 @@ class ReportsProgress(Protocol):
 
     progress: Callable[[float], object] | None
     """Called now and then with the share of the draws that is done, up to 1."""
+
+
+@runtime_checkable
+class SeesWeights(Protocol):
+    """An observer that wants to know the values of schedules has an attribute ``weights``; the trainer sets it before
+    each call.
+    """
+
+    weights: Mapping[str, float]
+    """Values of the step's schedules by name, ``rate_weight`` say."""
 
 
 @runtime_checkable

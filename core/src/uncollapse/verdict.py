@@ -28,11 +28,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-__all__ = ["Verdict", "VerdictLabel", "verdict"]
+__all__ = ["FEWEST_EXAMPLES", "Verdict", "VerdictLabel", "verdict", "yardsticks"]
 
 VerdictLabel = Literal["healthy", "partly collapsed", "collapsed", "cannot tell"]
+"""How a verdict names what it found."""
 
 FEWEST_EXAMPLES = 50
+"""Fewer measured examples than these allow no verdict."""
 COLLAPSED_SHARE_OF_CLASSES = 0.5
 COLLAPSED_SHARE_OF_CAP = 0.1
 HEALTHY_SHARE_OF_CAP = 1 / 3
@@ -103,7 +105,7 @@ def verdict(results: Mapping[str, Any]) -> Verdict:
         need = "neither the mutual information nor the rate was measured; add the estimator 'mutual_information'"
         return Verdict("cannot tell", f"cannot tell: {need}", (need, *seen))
     cap = known.cap
-    low, high = _thresholds(cap, classes)
+    low, high = yardsticks(cap, classes)
     used = f"{known.value:.1f} of about {cap:.1f} nats used" if information else f"rate {known.value:.1f} nats"
     reasons = [_yardstick(known, classes, information is not None)]
     if known.count < FEWEST_EXAMPLES:
@@ -129,7 +131,13 @@ def verdict(results: Mapping[str, Any]) -> Verdict:
     return Verdict(label, sentence, (*reasons, *seen))
 
 
-def _thresholds(cap: float, classes: int | None) -> tuple[float, float]:
+def yardsticks(cap: float, classes: int | None = None) -> tuple[float, float]:
+    """Return the nats below which a code has collapsed, and above which it is healthy; see the module's table.
+
+    Args:
+        cap: ``log N``, for ``N`` examples.
+        classes: Number of equally frequent label classes, or None without labels.
+    """
     if classes is None or classes < 2:
         return COLLAPSED_SHARE_OF_CAP * cap, HEALTHY_SHARE_OF_CAP * cap
     # With few examples for many classes, telling all examples apart is as much as can be asked.

@@ -89,6 +89,7 @@ def test_names_and_texts_are_escaped_everywhere(image_run: Make) -> None:
     run = replace(
         run,
         name=EVIL,
+        description=EVIL,
         pipeline=EVIL,
         evaluated_on=EVIL,
         environment={"git": EVIL},
@@ -112,6 +113,11 @@ def test_figures_survive_the_way_into_the_page(image_run: Make) -> None:
     figures: list[dict[str, Any]] = json.loads(raw[1])
     assert [figure["key"] for figure in figures] == ["training-0", "training-1", "training-2", "kl", "latents-0"]
     assert figures[0]["data"][0]["name"].startswith("&lt;/script&gt;")
+
+
+def test_what_a_run_is_for_stands_on_its_card(image_run: Make) -> None:
+    run = replace(image_run("a", collapsed=True), description="The rate is left out.")
+    assert "a The rate is left out. collapsed" in Outline(render([run])).text
 
 
 def test_the_verdict_stands_without_repeating_its_label(image_run: Make) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields, replace
@@ -13,7 +14,7 @@ import numpy.typing as npt
 
 from ..config.load import dump_config
 from ..config.pipeline import PipelineConfig
-from ..errors import CheckpointError
+from ..errors import CheckpointError, RunDirectoryError
 from ..protocols import Estimate
 from ..verdict import verdict
 from .records import Curve, ReportRun, Views
@@ -82,10 +83,12 @@ def collect(run: RunLike) -> ReportRun:
     numbers = estimates(results) if results else {}
     return ReportRun(
         name=config.name,
+        description=config.description,
         seed=config.seed,
         latent_size=_latent_size(config),
         evaluated_on=_evaluated_on(results) if results else "",
         verdict=verdict(results) if results else None,
+        diagnosis=_diagnosis(run.path),
         numbers=numbers,
         skipped=dict(results.get("skipped") or {}) if results else {},
         curves=curves(run.metrics()),
@@ -93,6 +96,17 @@ def collect(run: RunLike) -> ReportRun:
         pipeline=dump_config(config),
         environment=run.environment,
     )
+
+
+def _diagnosis(path: Path) -> Mapping[str, Any] | None:
+    file = Path(path) / "diagnosis.json"
+    if not file.exists():
+        return None
+    try:
+        found: Mapping[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise RunDirectoryError(f"{file}: cannot be read: {error}; run uncollapse diagnose again") from None
+    return found
 
 
 def estimates(results: Mapping[str, Any]) -> dict[str, Estimate]:

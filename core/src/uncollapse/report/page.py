@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -81,6 +81,7 @@ def render(runs: Sequence[ReportRun]) -> str:
     return environment.get_template("page.html.j2").render(
         runs=[{"run": run, "color": color(i), "verdict": _verdict(run)} for i, run in enumerate(runs)],
         title=", ".join(run.name for run in runs) if len(runs) <= 3 else f"{len(runs)} runs",
+        diagnoses=[_diagnosis(run, i) for i, run in enumerate(runs) if run.diagnosis is not None],
         rows=table(runs),
         training=training,
         kl=kl,
@@ -107,6 +108,35 @@ def _verdict(run: ReportRun) -> dict[str, Any]:
         "sentence": sentence[:1].upper() + sentence[1:],
         "reasons": run.verdict.reasons,
     }
+
+
+def _diagnosis(run: ReportRun, index: int) -> dict[str, Any]:
+    """Return what the page says of a diagnosis: findings, numbers as text, and remedies with their fragments."""
+    found = run.diagnosis or {}
+    condition = found["verdict"]
+    return {
+        "name": run.name,
+        "color": color(index),
+        "tone": {"healthy": "good", "partly collapsed": "mixed", "not enough data": "unknown"}.get(condition, "bad"),
+        "verdict": condition,
+        "findings": found["findings"],
+        "history": (found.get("history") or {}).get("sentence", ""),
+        "on": f"{found['split']} split, {found['examples']:,} examples",
+        "numbers": [(name.replace("_", " "), _measured(e)) for name, e in found["measurements"].items()],
+        "skipped": found.get("skipped") or {},
+        "remedies": [
+            {**p, "yaml": yaml.safe_dump(p["fragment"], sort_keys=False, allow_unicode=True)}
+            for p in found.get("prescriptions", ())
+            if condition not in ("healthy", "not enough data")
+        ],
+    }
+
+
+def _measured(estimate: Mapping[str, Any]) -> str:
+    value, error = estimate["value"], estimate["standard_error"]
+    if value is None:
+        return "not finite"
+    return f"{value:.4g}{'' if error is None else f' ± {error:.2g}'} {estimate['unit']}".replace("-", "−")
 
 
 def _omitted(runs: Sequence[ReportRun], section: Section) -> list[tuple[str, str]]:

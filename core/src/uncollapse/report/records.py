@@ -130,10 +130,12 @@ class ReportRun:
 
     Args:
         name: Shown everywhere; unique on a page.
+        description: What the run is for, in the pipeline's words.
         seed: Of the pipeline.
         latent_size: Numbers in one latent; None where nobody measured it.
         evaluated_on: The split and the number of examples behind ``numbers``, in words; empty when not evaluated.
         verdict: In words; None when the run was not evaluated.
+        diagnosis: Content of ``diagnosis.json``; None when the run was not diagnosed.
         numbers: Estimates and scores by name.
         skipped: Why an estimator or probe that was asked for gave no number, by its type.
         curves: Training curves.
@@ -143,10 +145,12 @@ class ReportRun:
     """
 
     name: str
+    description: str = ""
     seed: int | None = None
     latent_size: int | None = None
     evaluated_on: str = ""
     verdict: Verdict | None = None
+    diagnosis: Mapping[str, Any] | None = None
     numbers: Mapping[str, Estimate] = field(default_factory=dict)
     skipped: Mapping[str, str] = field(default_factory=dict)
     curves: tuple[Curve, ...] = ()

@@ -14,7 +14,7 @@ from torch.distributions import Distribution
 
 from ..config.component import BuildContext, ObserverConfig
 from ..inference import Inference
-from ..protocols import Adversarial, Batch, Observer, Progress
+from ..protocols import Adversarial, Batch, Observer, Progress, SeesWeights
 
 __all__ = ["Companions", "build_observers", "detached"]
 
@@ -74,13 +74,24 @@ class Companions:
     def __bool__(self) -> bool:
         return bool(self._adversaries or self._observers)
 
-    def step(self, inference: Inference, batch: Batch, progress: Progress) -> dict[str, Tensor]:
-        """Step everyone once and return their terms: ``<regularizer>/adversary_loss``, ``<observer>/<term>``."""
+    def step(
+        self, inference: Inference, batch: Batch, progress: Progress, weights: Mapping[str, float] | None = None
+    ) -> dict[str, Tensor]:
+        """Step everyone once and return their terms: ``<regularizer>/adversary_loss``, ``<observer>/<term>``.
+
+        Args:
+            inference: The pass of the model's step.
+            batch: Its batch.
+            progress: Where the run stood.
+            weights: Values of schedules in that step.
+        """
         cut = detached(inference)
         terms: dict[str, Tensor] = {}
         for name, regularizer in self._adversaries.items():
             terms[f"{name}/adversary_loss"] = self._step_adversary(name, regularizer, cut)
         for name, observer in self._observers.items():
+            if isinstance(observer, SeesWeights):
+                observer.weights = weights or {}
             for term, value in observer(cut, batch, progress).items():
                 terms[f"{name}/{term}"] = value.detach()
         return terms

@@ -112,7 +112,7 @@ class Learner:
         if self.average is not None:
             self.average.update()
         if self._companions:
-            outcome.terms.update(self._companions.step(outcome.inference, batch, progress))
+            outcome.terms.update(self._companions.step(outcome.inference, batch, progress, outcome.weights))
         return outcome.terms, outcome.weights
 
     def loss(self, batch: Batch, progress: Progress) -> Outcome:
