@@ -198,7 +198,8 @@ OVERRIDES = [
         "an unknown section",
         ("nonsense=3",),
         wrong(
-            "nonsense: unknown field; allowed: name, seed, data, model, objective, regularizers, training, evaluation"
+            "nonsense: unknown field; allowed: name, description, seed, data, model, objective, regularizers, training, "
+            "evaluation"
         ),
     ),
     Row("no value", ("training.epochs",), "--set training.epochs: expected path=value, training.epochs=10 say"),
@@ -438,7 +439,7 @@ PLUGINS = [
         USES_STRANGE,
         wrong(
             "regularizers.0: unknown regularizer type 'strange.penalty'; installed: none (plugin 'strange' is broken: it "
-            "targets plugin API 7, this uncollapse offers 1; the module must set uncollapse_api_version = 1)"
+            "targets plugin API 7, this uncollapse offers 1; update uncollapse, or install an older version of the plugin)"
         ),
         plugin("strange", "uncollapse_api_version = 7"),
     ),

@@ -29,7 +29,7 @@ def output(capsys: pytest.CaptureFixture[str], *argv: str) -> str:
 
 COMMANDS = [
     [],
-    *([name] for name in ("train", "evaluate", "sample", "report", "schema", "demo", "plugins")),
+    *([name] for name in ("train", "evaluate", "sample", "report", "schema", "demo", "plugins", "new-plugin", "check")),
     ["plugins", "show"],
 ]
 

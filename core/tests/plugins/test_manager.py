@@ -196,7 +196,11 @@ BROKEN: dict[str, tuple[Any, str]] = {
     ),
     "other version": (
         module(Good, version=2),
-        "it targets plugin API 2, this uncollapse offers 1; the module must set uncollapse_api_version = 1",
+        "it targets plugin API 2, this uncollapse offers 1; update uncollapse, or install an older version of the plugin",
+    ),
+    "version before the first": (
+        module(Good, version=0),
+        "it targets plugin API 0, this uncollapse offers 1; the module must set uncollapse_api_version = 1",
     ),
     "no hook": (
         bare_module(),

@@ -26,7 +26,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     Returns:
         0; 2 after an error of the user's (printed as one message on stderr); 130 after an interruption; 1 after an
-        error of ours. With ``--debug`` or ``UNCOLLAPSE_DEBUG=1`` the traceback is printed too.
+        error of ours, and where ``check`` found something. With ``--debug`` or ``UNCOLLAPSE_DEBUG=1`` the traceback is
+        printed too.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     debug = _DEBUG in arguments or os.environ.get("UNCOLLAPSE_DEBUG", "0") not in ("", "0")

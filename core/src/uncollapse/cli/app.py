@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from .. import __version__
+from ..scaffold.kinds import Kind
 
 __all__ = ["HELP", "app", "run"]
 
@@ -37,6 +38,18 @@ class Device(StrEnum):
     cpu = "cpu"
     cuda = "cuda"
     mps = "mps"
+
+
+class Failing(StrEnum):
+    """Findings that a command can fail on."""
+
+    any = "any"
+    partly_collapsed = "partly-collapsed"
+    collapsed = "collapsed"
+    decoder_ignores_z = "decoder-ignores-z"
+    over_informative = "over-informative"
+    inference_lagging = "inference-lagging"
+    not_enough_data = "not-enough-data"
 
 
 class Decoding(StrEnum):
@@ -187,6 +200,51 @@ def sample(
 
 
 @app.command()
+def diagnose(
+    run: RunPath,
+    split: Annotated[Split | None, typer.Option(help="Split; by default the pipeline's.", show_default=False)] = None,
+    examples: Annotated[int, typer.Option(min=1, help="Examples whose posteriors are read, at most.")] = 10_000,
+    decoder_examples: Annotated[int, typer.Option(min=2, help="Examples that the decoder is tried on.")] = 256,
+    refined_examples: Annotated[
+        int, typer.Option(min=0, help="Examples whose posterior is refined, to see whether inference lags; 0 for none.")
+    ] = 32,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the draws.")] = 0,
+    checkpoint: CheckpointName = Which.best,
+    device: DeviceName = Device.auto,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="FILE", help="By default RUN/diagnosis.json.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, and nothing else, on stdout.")] = False,
+    apply: Annotated[
+        bool, typer.Option("--apply", help="Write the run's pipeline with the best installed remedy as a new file.")
+    ] = False,
+    remedy: Annotated[str | None, typer.Option(metavar="NAME", help="With --apply: this remedy.")] = None,
+    pipeline: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="With --apply: the file; by default NAME-REMEDY.yaml here.")
+    ] = None,
+    fail_on: Annotated[
+        list[Failing] | None,
+        typer.Option("--fail-on", help="Exit with 10 to 15 if this was found. May be repeated."),
+    ] = None,
+) -> None:
+    """Say what condition a trained run is in (healthy, collapsed, and five others), why, and what treats it."""
+    for option, value in (("--remedy", remedy), ("--pipeline", pipeline)):
+        if value is not None and not apply:
+            raise typer.BadParameter(f"{option} needs --apply")
+    from ..diagnosis import Settings
+    from .diagnose import diagnose as examine
+
+    settings = Settings(
+        examples=examples, decoder_examples=decoder_examples, refined_examples=refined_examples, seed=seed
+    )
+    where = (None if split is None else split.value, checkpoint.value, device.value)
+    code = examine(
+        run, *where, settings, output, as_json, apply, remedy, pipeline, [name.value for name in fail_on or []]
+    )
+    raise typer.Exit(code)
+
+
+@app.command()
 def report(
     runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run directories.", show_default=False)],
     output: Annotated[
@@ -222,6 +280,35 @@ def show_component(
     from .catalogue import show_component as show
 
     show(name)
+
+
+@app.command("new-plugin")
+def new_plugin(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the plugin: my-norm.", show_default=False)],
+    kind: Annotated[Kind, typer.Option(metavar="KIND", help=f"Kind of component: {', '.join(Kind)}.")],
+    path: Annotated[Path, typer.Option(metavar="DIR", help="Where its folder is made.")] = Path(),
+    component: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Name of the component in pipelines; by default its kind's.")
+    ] = None,
+) -> None:
+    """Write a new plugin with a working component: code, tests, a pipeline, README and licence."""
+    from .authors import new_plugin as write
+
+    write(name, kind.value, path, component)
+
+
+@app.command()
+def check(
+    name: Annotated[
+        str, typer.Argument(metavar="NAME", help="A plugin, a distribution, or a component's type.", show_default=False)
+    ],
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+) -> None:
+    """Run the conformance kit over an installed plugin, or over one component; exit with 1 if something fails."""
+    from .authors import check as run_kit
+
+    if not run_kit(name, as_json=as_json):
+        raise typer.Exit(1)
 
 
 @app.command()

@@ -5,9 +5,11 @@ from __future__ import annotations
 from importlib import import_module
 
 from ..config.component import ComponentConfig
-from .hooks import API_VERSION, hookimpl
+from .hooks import hookimpl
+from .policy import API_VERSION
+from .remedies import Remedy
 
-__all__ = ["uncollapse_components"]
+__all__ = ["uncollapse_components", "uncollapse_remedies"]
 
 uncollapse_api_version = API_VERSION
 
@@ -26,6 +28,7 @@ _HOMES = (
     "estimators",
     "probes",
     "samplers",
+    "observers",
 )
 
 
@@ -36,3 +39,10 @@ def uncollapse_components() -> list[type[ComponentConfig]]:
     for home in _HOMES:
         found.extend(import_module(f"uncollapse.{home}").COMPONENTS)
     return found
+
+
+@hookimpl
+def uncollapse_remedies() -> list[Remedy]:
+    """Return what the core's own parts are good for."""
+    remedies: list[Remedy] = import_module("uncollapse.diagnosis.core_remedies").REMEDIES
+    return remedies

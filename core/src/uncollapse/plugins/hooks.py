@@ -1,4 +1,4 @@
-"""The whole plugin API: two hooks, and the version that a plugin states."""
+"""The whole plugin API: three hooks, and the version that a plugin states."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ import pluggy
 
 if TYPE_CHECKING:
     from ..config import ComponentConfig
+    from .remedies import Remedy
 
-__all__ = ["API_VERSION", "PROJECT", "Specification", "hookimpl", "hookspec"]
+__all__ = ["PROJECT", "Specification", "hookimpl", "hookspec"]
 
 PROJECT = "uncollapse"
 
-API_VERSION = 1
-"""Version of the plugin API. A plugin module states the one it was written for as ``uncollapse_api_version``."""
-
 hookspec = pluggy.HookspecMarker(PROJECT)
+"""Marks a hook of the plugin API; for the core only."""
 hookimpl = pluggy.HookimplMarker(PROJECT)
+"""Marks a function as a plugin's implementation of a hook."""
 
 
 class Specification:
@@ -34,4 +34,11 @@ class Specification:
 
         The fragment is merged over the demo's pipeline: mappings by key, everything else replaced. Its ``name`` names
         the run in the demo's table. Optional; a plugin without it stays out of the demo.
+        """
+
+    @hookspec
+    def uncollapse_remedies(self) -> Iterable[Remedy]:  # type: ignore[empty-body]
+        """Return what the plugin is good for: conditions that it treats, fragments of a pipeline, and costs.
+
+        ``uncollapse diagnose`` prescribes them. Optional; see :class:`uncollapse.plugins.Remedy`.
         """

@@ -15,7 +15,9 @@ import pluggy
 
 from ..config.component import KINDS, ComponentConfig
 from ..errors import PluginError, did_you_mean
-from .hooks import API_VERSION, PROJECT, Specification
+from .hooks import PROJECT, Specification
+from .policy import API, VERSION_NAME, Deprecation, PluginAPI, deprecations, renamed_hooks
+from .remedies import Remedy
 
 __all__ = ["PluginInfo", "Registry", "load_registry", "registry"]
 
@@ -34,6 +36,7 @@ class PluginInfo:
         components: ``(kind, type)`` of every component registered.
         error: Reason why the plugin is broken, or None.
         disabled: Whether an environment variable switched it off.
+        deprecations: What it uses that a later version of the plugin API drops.
     """
 
     name: str
@@ -42,13 +45,19 @@ class PluginInfo:
     components: list[tuple[str, str]] = field(default_factory=list)
     error: str | None = None
     disabled: bool = False
+    deprecations: list[Deprecation] = field(default_factory=list)
 
 
 class Registry:
-    """The installed components by kind and type, and the plugins that brought them."""
+    """The installed components by kind and type, and the plugins that brought them.
 
-    def __init__(self) -> None:
+    Args:
+        api: Version of the plugin API, and what of older ones is still accepted.
+    """
+
+    def __init__(self, api: PluginAPI = API) -> None:
         self.plugins: list[PluginInfo] = []
+        self._api = api
         self._components: dict[str, dict[str, type[ComponentConfig]]] = {kind: {} for kind in KINDS}
         self._manager = pluggy.PluginManager(PROJECT)
         self._manager.add_hookspecs(Specification)
@@ -85,6 +94,10 @@ class Registry:
             "`uncollapse plugins` lists all"
         )
 
+    def home(self, config: type[ComponentConfig]) -> PluginInfo:
+        """Return the plugin that brought a registered component."""
+        return next(p for p in self.plugins if (config.kind, config.type_name()) in p.components)
+
     def broken_hint(self, name: str) -> str:
         """Return why the plugin that ``name`` belongs to did not load, or the empty string."""
         prefix = name.partition(".")[0]
@@ -100,13 +113,9 @@ class Registry:
 
         Raises:
             PluginError: The plugin states another API version, has no hook, or declares an invalid component.
+            DeprecationWarning: It uses something deprecated, and the user turned such warnings into errors.
         """
-        stated = getattr(module, "uncollapse_api_version", None)
-        if stated != API_VERSION:
-            raise PluginError(
-                f"it targets plugin API {stated!r}, this uncollapse offers {API_VERSION}; "
-                f"the module must set uncollapse_api_version = {API_VERSION}"
-            )
+        self._check_version(getattr(module, VERSION_NAME, None))
         declared = self._declared(module, info.name)
         for config in declared:
             self._check(config, info)
@@ -118,6 +127,9 @@ class Registry:
                     f"{config.__qualname__}.type: {config.kind} {config.type_name()!r} is taken by "
                     f"{first.__module__}.{first.__qualname__}"
                 )
+        info.deprecations = deprecations(module, declared, PROJECT, self._api)
+        for deprecation in info.deprecations:
+            deprecation.warn()
         for config in declared:
             name = config.type_name()
             self._components[config.kind][name] = config
@@ -128,24 +140,65 @@ class Registry:
         found = []
         for plugin in self.plugins:
             module = self._manager.get_plugin(plugin.name)
-            if module is not None and plugin.error is None and hasattr(module, "uncollapse_demo"):
-                found.append((plugin.name, dict(module.uncollapse_demo())))
+            if module is not None and plugin.error is None:
+                found += [(plugin.name, dict(fragment)) for fragment in self._call("uncollapse_demo", module)]
         return found
+
+    def remedies(self) -> tuple[list[tuple[PluginInfo, Remedy]], dict[str, str]]:
+        """Return every plugin's remedies with the plugin, and why those of a plugin could not be had, by its name."""
+        found: list[tuple[PluginInfo, Remedy]] = []
+        broken: dict[str, str] = {}
+        for plugin in self.plugins:
+            module = self._manager.get_plugin(plugin.name)
+            if module is None or plugin.error is not None:
+                continue
+            try:
+                declared = [remedy for answer in self._call("uncollapse_remedies", module) for remedy in answer]
+                wrong = [type(r).__name__ for r in declared if not isinstance(r, Remedy)]
+                if wrong:
+                    raise PluginError(f"uncollapse_remedies() must return uncollapse.plugins.Remedy, found {wrong[0]}")
+                found += [(plugin, remedy) for remedy in declared]
+            except Exception as error:
+                broken[plugin.name] = f"{type(error).__name__}: {error}"
+        return found, broken
+
+    def _call(self, hook: str, module: object) -> list[Any]:
+        """Return what one plugin answers to a hook, in a list; an empty one where it does not implement the hook."""
+        others = [p for p in self._manager.get_plugins() if p is not module]
+        answers: list[Any] = self._manager.subset_hook_caller(hook, others)()
+        return answers
+
+    def _check_version(self, stated: Any) -> None:
+        api = self._api
+        if stated in (api.version, *api.older):
+            return
+        accepted = " and ".join(map(str, sorted({api.version, *api.older})))
+        fix = f"the module must set {VERSION_NAME} = {api.version}"
+        if isinstance(stated, int) and stated > api.version:
+            fix = "update uncollapse, or install an older version of the plugin"
+        raise PluginError(f"it targets plugin API {stated!r}, this uncollapse offers {accepted}; {fix}")
 
     def _declared(self, module: object, name: str) -> list[type[ComponentConfig]]:
         hook = "uncollapse_components"
         known = [n for n in vars(Specification) if n.startswith("uncollapse_")]
-        wrong = [n for n, f in vars(module).items() if hasattr(f, f"{PROJECT}_impl") and n not in known]
+        old = renamed_hooks(module, PROJECT, self._api)
+        for renamed in old:
+            # How pluggy lets an implementation bear another name than its hook.
+            getattr(getattr(module, renamed.old), f"{PROJECT}_impl")["specname"] = renamed.new
+        wrong = [
+            n
+            for n, f in vars(module).items()
+            if hasattr(f, f"{PROJECT}_impl") and n not in known and n not in {h.old for h in self._api.hooks}
+        ]
         if wrong:
             raise PluginError(f"it implements the unknown hook {wrong[0]!r}{did_you_mean(wrong[0], known)}")
         try:
             self._manager.register(module, name)
         except (pluggy.PluginValidationError, ValueError) as error:
             raise PluginError(str(error)) from error
-        caller = self._manager.subset_hook_caller(hook, [p for p in self._manager.get_plugins() if p is not module])
-        results = caller()
+        results = self._call(hook, module)
         if not results:
-            if hasattr(getattr(module, hook, None), f"{PROJECT}_impl"):
+            if any(hasattr(getattr(module, n, None), f"{PROJECT}_impl") for n in [hook, *(r.old for r in old)]):
                 raise PluginError(f"{hook}() must return config classes, found None")
             raise PluginError(
                 f"it implements no hook; expected a function {hook}() marked with uncollapse.plugins.hookimpl"
@@ -189,15 +242,16 @@ class Registry:
             raise PluginError(f"{who}.type: {config.kind} {name!r} is taken by {other.__module__}.{other.__qualname__}")
 
 
-def load_registry(points: Iterable[EntryPoint] | None = None) -> Registry:
+def load_registry(points: Iterable[EntryPoint] | None = None, api: PluginAPI = API) -> Registry:
     """Build a registry of the core's parts and of every plugin found.
 
     Args:
         points: Entry points to load; by default those of the group ``uncollapse``.
+        api: Version of the plugin API, and what of older ones is still accepted.
     """
     from . import builtin
 
-    loaded = Registry()
+    loaded = Registry(api)
     core = PluginInfo("core", "uncollapse", version("uncollapse"))
     loaded.register(builtin, core)
     loaded.plugins.append(core)
@@ -221,7 +275,7 @@ def load_registry(points: Iterable[EntryPoint] | None = None) -> Registry:
             continue
         try:
             loaded.register(module, info)
-        except PluginError as error:
+        except (PluginError, DeprecationWarning) as error:
             info.error = str(error)
         except (Exception, SystemExit) as error:
             info.error = f"its hook raised {type(error).__name__}: {error}"
