@@ -13,7 +13,18 @@ from uncollapse.demo import run as demo_module
 from uncollapse.errors import RunDirectoryError
 from uncollapse.pipeline import Pipeline
 
-KEYS = ["name", "seed", "latent_dim", "rate", "distortion", "nll", "mutual_information", "active_units", "knn_accuracy"]
+KEYS = [
+    "name",
+    "seed",
+    "latent_dim",
+    "rate",
+    "distortion",
+    "nll",
+    "mutual_information",
+    "active_units",
+    "knn_accuracy",
+    "logistic_accuracy",
+]
 
 
 def test_remedies_change_the_remedy_only() -> None:
@@ -52,7 +63,7 @@ def test_demo_leaves_what_it_promises(tmp_path: Path) -> None:
     assert [list(row) for row in rows] == [KEYS] * 4
     assert [(row["name"], row["seed"]) for row in rows] == [("vae", 0), ("mae", 0), ("vae", 1), ("mae", 1)]
     assert all(isinstance(row[key], int | float) for row in rows for key in KEYS[1:])
-    assert all(0 <= row["knn_accuracy"] <= 1 for row in rows)
+    assert all(0 <= row[key] <= 1 for row in rows for key in ("knn_accuracy", "logistic_accuracy"))
     assert page.read_text().startswith("<!doctype html>")
     table = out.file.getvalue()
     assert "mean ± standard error over 2 seeds" in table

@@ -45,9 +45,9 @@ def test_is_registered() -> None:
     assert registry().find("estimator", "infovae.mmd") is MMDEstimatorConfig
 
 
-def test_demo_turns_the_plain_vae_into_mmd_vae() -> None:
+def test_demo_turns_the_plain_vae_into_an_info_vae() -> None:
     fragment = dict(registry().demos())["infovae"]
     assert fragment["name"] == "infovae"
     assert fragment["objective"] == {"type": "reconstruction"}
     (regularizer,) = fragment["regularizers"]
-    assert MMDConfig.model_validate(regularizer).alpha == 1
+    assert MMDConfig.model_validate(regularizer).alpha == 0.9

@@ -35,10 +35,12 @@ class _Section(BaseModel):
 class ModelConfig(_Section):
     """The four parts of the model."""
 
-    encoder: Annotated[EncoderConfig, Installed("encoder")]
-    posterior: Annotated[PosteriorConfig, Installed("posterior")]
-    prior: Annotated[PriorConfig, Installed("prior")] = Field(default="standard_normal", validate_default=True)
-    decoder: Annotated[DecoderConfig, Installed("decoder")]
+    encoder: Annotated[EncoderConfig, Installed("encoder")] = Field(description="data to features")
+    posterior: Annotated[PosteriorConfig, Installed("posterior")] = Field(description="features to q(z|x)")
+    prior: Annotated[PriorConfig, Installed("prior")] = Field(
+        default="standard_normal", validate_default=True, description="p(z)"
+    )
+    decoder: Annotated[DecoderConfig, Installed("decoder")] = Field(description="latents to p(x|z)")
     initialization: Literal["he_normal"] | None = Field(
         None,
         description="how linear and convolutional layers of encoder, posterior and decoder start; he_normal: weights "
@@ -56,8 +58,10 @@ class EarlyStoppingConfig(_Section):
 class TrainingConfig(_Section):
     """How the model is trained."""
 
-    epochs: PositiveInt = 30
-    optimizer: Annotated[OptimizerConfig, Installed("optimizer")] = Field(default="adam", validate_default=True)
+    epochs: PositiveInt = Field(30, description="passes over the training data")
+    optimizer: Annotated[OptimizerConfig, Installed("optimizer")] = Field(
+        default="adam", validate_default=True, description="what steps the parameters"
+    )
     learning_rate: Annotated[LearningRateConfig, Installed("learning_rate")] | None = Field(
         None, description="factor on the optimizer's rate over the run; null for constant"
     )
@@ -69,17 +73,21 @@ class TrainingConfig(_Section):
     )
     gradient_clip: PositiveFloat | None = Field(None, description="largest global gradient norm; null for none")
     polyak: float | None = Field(None, gt=0, lt=1, description="decay of the averaged weights used for evaluation")
-    early_stopping: EarlyStoppingConfig | None = None
-    observers: tuple[Annotated[ObserverConfig, Installed("observer")], ...] = ()
-    precision: Literal["fp32", "bf16"] = "fp32"
-    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    early_stopping: EarlyStoppingConfig | None = Field(
+        None, description="when to stop before the last epoch; null: never"
+    )
+    observers: tuple[Annotated[ObserverConfig, Installed("observer")], ...] = Field(
+        (), description="what is trained beside the model on detached quantities"
+    )
+    precision: Literal["fp32", "bf16"] = Field("fp32", description="bf16: mixed precision through Accelerate")
+    device: Literal["auto", "cpu", "cuda", "mps"] = Field("auto", description="auto: a GPU where there is one")
     compile: bool = Field(False, description="torch.compile the training step")
     initialize_examples: PositiveInt = Field(256, description="examples for data-dependent initialization")
     monitor: Literal["loss", "elbo"] = Field(
         "loss", description="validation value that picks the best checkpoint and drives early stopping and plateaus"
     )
     validate_every: PositiveInt = Field(1, description="epochs between validations")
-    checkpoint_every_epochs: PositiveInt = 1
+    checkpoint_every_epochs: PositiveInt = Field(1, description="epochs between checkpoints")
     checkpoint_every_steps: PositiveInt | None = Field(None, description="additional checkpoints inside an epoch")
     log_every: PositiveInt = Field(50, description="steps between rows of metrics.jsonl and TensorBoard events")
 
@@ -87,28 +95,48 @@ class TrainingConfig(_Section):
 class EvaluationConfig(_Section):
     """What is measured once the model is trained."""
 
-    split: Literal["train", "validation", "test"] = "test"
-    batch_size: PositiveInt = 256
+    split: Literal["train", "validation", "test"] = Field("test", description="what is measured on")
+    batch_size: PositiveInt = Field(256, description="examples of one pass through the model")
     examples: PositiveInt | None = Field(
         None, description="use only so many examples of the split, drawn at random; null for all"
     )
-    estimators: tuple[Annotated[EstimatorConfig, Installed("estimator")], ...] = ()
-    probes: tuple[Annotated[ProbeConfig, Installed("probe")], ...] = ()
+    estimators: tuple[Annotated[EstimatorConfig, Installed("estimator")], ...] = Field(
+        (), description="what is measured on the model"
+    )
+    probes: tuple[Annotated[ProbeConfig, Installed("probe")], ...] = Field(
+        (), description="classifiers and clusterings that read the codes"
+    )
+    codes: Literal["mean", "base_and_end"] = Field(
+        "mean",
+        description="what probes get of a posterior: its mean, or, of a flow, its base's mean and where the flow takes "
+        "it, side by side (DU-IAF)",
+    )
     code_samples: int = Field(0, ge=0, description="posterior samples averaged into a code for probes; 0: the mean")
+
+    @model_validator(mode="after")
+    def _one_code(self) -> EvaluationConfig:
+        if self.codes != "mean" and self.code_samples:
+            raise ValueError(f"code_samples: are averages of samples, found codes: {self.codes}; leave one of them out")
+        return self
 
 
 class PipelineConfig(_Section):
     """A whole run: data, model, objective, regularizers, training and evaluation."""
 
     name: str = Field(description="names the run directory")
-    seed: int = Field(0, ge=0, lt=2**31)
-    data: Annotated[DataConfig, Installed("data")]
-    model: ModelConfig
-    objective: Annotated[ObjectiveConfig, Installed("objective")] = Field(default="elbo", validate_default=True)
-    regularizers: tuple[Annotated[RegularizerConfig, Installed("regularizer")], ...] = ()
+    description: str = Field("", description="what the run is for; shown on its report")
+    seed: int = Field(0, ge=0, lt=2**31, description="of weights, order of batches and noise; splits have their own")
+    data: Annotated[DataConfig, Installed("data")] = Field(description="where examples come from")
+    model: ModelConfig = Field(description="encoder, posterior, prior and decoder")
+    objective: Annotated[ObjectiveConfig, Installed("objective")] = Field(
+        default="elbo", validate_default=True, description="what a step minimises"
+    )
+    regularizers: tuple[Annotated[RegularizerConfig, Installed("regularizer")], ...] = Field(
+        (), description="penalties added to the objective"
+    )
     # A factory: the section's own defaults are looked up among the installed components, which import this package.
-    training: TrainingConfig = Field(default_factory=TrainingConfig)
-    evaluation: EvaluationConfig = EvaluationConfig()
+    training: TrainingConfig = Field(default_factory=TrainingConfig, description="how the model is trained")
+    evaluation: EvaluationConfig = Field(EvaluationConfig(), description="what is measured after training")
 
     @field_validator("name")
     @classmethod

@@ -1,5 +1,5 @@
 """The demo: the same strong decoder on real digits, without a remedy and with every installed one."""
 
-from .run import demo_pipelines, run_demo
+from .run import comparison, demo_pipelines, run_demo
 
-__all__ = ["demo_pipelines", "run_demo"]
+__all__ = ["comparison", "demo_pipelines", "run_demo"]

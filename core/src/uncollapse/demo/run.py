@@ -24,7 +24,7 @@ from ..plugins import registry
 if TYPE_CHECKING:
     from ..training.run import Run
 
-__all__ = ["demo_pipelines", "run_demo", "summarize"]
+__all__ = ["comparison", "demo_pipelines", "run_demo", "summarize"]
 
 _COLUMNS = {
     "rate": "rate\n(nats)",
@@ -33,6 +33,7 @@ _COLUMNS = {
     "mutual_information": "mutual\ninformation\n(nats)",
     "active_units": "active\nunits",
     "knn_accuracy": "k-NN\naccuracy\n(%)",
+    "logistic_accuracy": "linear\naccuracy\n(%)",
 }
 
 
@@ -87,6 +88,19 @@ def summarize(run: Run) -> dict[str, Any]:
     }
 
 
+def comparison(rows: Sequence[Mapping[str, Any]]) -> list[list[str]]:
+    """Return the demo's table: its head, and a line for each run name with means and standard errors over seeds.
+
+    Args:
+        rows: As :func:`summarize` makes them and ``summary.json`` holds them.
+    """
+    table = [["run", *_COLUMNS.values()]]
+    for name in dict.fromkeys(row["name"] for row in rows):
+        values = [row for row in rows if row["name"] == name]
+        table.append([name, *(_cell([v.get(key) for v in values], key) for key in _COLUMNS)])
+    return table
+
+
 def _trained(directory: Path, pipeline: Pipeline, console: Console, quiet: bool) -> Run:
     from ..training.run import Run
 
@@ -115,14 +129,14 @@ def _merged(base: Mapping[str, Any], fragment: Mapping[str, Any]) -> dict[str, A
 def _table(rows: Sequence[Mapping[str, Any]]) -> Table:
     seeds = len({row["seed"] for row in rows})
     title = "seed 0" if seeds == 1 else f"mean ± standard error over {seeds} seeds"
-    # Narrow enough for a terminal of 80 columns, with errors beside the numbers.
-    table = Table(title=f"Real digits, the same PixelCNN decoder ({title})", padding=0)
-    table.add_column("run")
-    for label in _COLUMNS.values():
+    # Narrow enough for a terminal of 80 columns, with errors below the numbers.
+    table = Table(title=f"Real digits, one PixelCNN: {title}", padding=0, show_lines=seeds > 1)
+    head, *body = comparison(rows)
+    table.add_column(head[0])
+    for label in head[1:]:
         table.add_column(label, justify="right", no_wrap=True)
-    for name in dict.fromkeys(row["name"] for row in rows):
-        values = [row for row in rows if row["name"] == name]
-        table.add_row(name, *(_cell([v[key] for v in values], key) for key in _COLUMNS))
+    for cells in body:
+        table.add_row(*cells)
     return table
 
 
@@ -133,5 +147,5 @@ def _cell(values: Sequence[float | None], key: str) -> str:
     scale, digits = (100.0, 1) if key.endswith("accuracy") else (1.0, 2)
     mean = f"{scale * fmean(known):.{digits}f}"
     if len(known) > 1:
-        mean += f" ± {scale * stdev(known) / math.sqrt(len(known)):.{digits}f}"
+        mean += f"\n± {scale * stdev(known) / math.sqrt(len(known)):.{digits}f}"
     return mean

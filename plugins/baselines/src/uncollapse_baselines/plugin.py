@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from uncollapse.config import ComponentConfig
-from uncollapse.plugins import hookimpl
+from uncollapse.plugins import Remedy, hookimpl
 
 from .aggressive import AggressiveConfig
 from .ar1 import AR1PriorConfig
 from .batch_norm import BatchNormMeansConfig
 from .delta import DeltaMomentsConfig
 from .free_bits import GroupFreeBitsConfig, SoftFreeBitsConfig
+from .remedies import REMEDIES
 from .semi_amortized import RefinedConfig, SemiAmortizedConfig
 from .skip import SkipConvDecoderConfig, SkipMLPDecoderConfig
 
-__all__ = ["uncollapse_components"]
+__all__ = ["uncollapse_components", "uncollapse_remedies"]
 
 uncollapse_api_version = 1
 
@@ -33,3 +34,9 @@ def uncollapse_components() -> list[type[ComponentConfig]]:
         SkipMLPDecoderConfig,
         SkipConvDecoderConfig,
     ]
+
+
+@hookimpl
+def uncollapse_remedies() -> list[Remedy]:
+    """Return what the plugin is good for."""
+    return REMEDIES

@@ -33,7 +33,8 @@ class MMDEstimator:
     """Squared MMD between codes of the whole set and the prior: Zhao et al., InfoVAE (2017), section 4.2.1, item 1,
     https://arxiv.org/abs/1706.02262v1.
 
-    One sample of every example's posterior, in float64 and bounded memory. See
+    ``E k(z, z') - 2 E k(z, p) + E k(p, p')`` for codes ``z``, ``z'`` and draws ``p``, ``p'`` of the prior. One sample
+    of every example's posterior, in float64 and bounded memory. See
     :func:`~uncollapse_infovae.functional.mmd_with_error` for the standard error.
 
     Args:
