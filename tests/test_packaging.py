@@ -2,36 +2,20 @@
 
 from __future__ import annotations
 
-import subprocess
+import json
 import sys
 import zipfile
 from pathlib import Path
 
 import pytest
+from environments import ROOT, BuildWheel, Environment, run
 
-ROOT = Path(__file__).resolve().parent.parent
 DISTRIBUTIONS = {"uncollapse": ROOT / "core", **{f"uncollapse-{p.name}": p for p in (ROOT / "plugins").iterdir() if p.is_dir()}}  # fmt: skip
 
 
-def run(*command: str | Path, **kwargs) -> str:
-    done = subprocess.run([str(c) for c in command], capture_output=True, text=True, **kwargs)
-    assert done.returncode == 0, f"{' '.join(map(str, command))}\n{done.stdout}\n{done.stderr}"
-    return done.stdout
-
-
 @pytest.fixture(scope="module")
-def wheels(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    folder = tmp_path_factory.mktemp("wheels")
-    built = {}
-    for name, source in DISTRIBUTIONS.items():
-        # From a copy: setuptools leaves build folders beside what it builds.
-        copy = folder / "source" / name
-        run("cp", "-r", source, folder / name)
-        (folder / "source").mkdir(exist_ok=True)
-        (folder / name).rename(copy)
-        run(sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "-w", folder, copy)
-        built[name] = next(folder.glob(f"{name.replace('-', '_')}-*.whl"))
-    return built
+def wheels(build_wheel: BuildWheel) -> dict[str, Path]:
+    return {name: build_wheel(source) for name, source in DISTRIBUTIONS.items()}
 
 
 @pytest.mark.parametrize("name", DISTRIBUTIONS)
@@ -50,6 +34,10 @@ def test_core_wheel_carries_its_data(wheels: dict[str, Path]) -> None:
     names = zipfile.ZipFile(wheels["uncollapse"]).namelist()
     assert "uncollapse/demo/vae.yaml" in names
     assert any(n.startswith("uncollapse/report/templates/") for n in names)
+    templates = ROOT / "core" / "src" / "uncollapse" / "scaffold" / "templates"
+    assert {
+        f"uncollapse/scaffold/templates/{p.relative_to(templates).as_posix()}" for p in templates.glob("*/*")
+    } <= set(names)
 
 
 def test_wheels_work_alone(wheels: dict[str, Path], tmp_path: Path) -> None:
@@ -78,3 +66,34 @@ def test_wheels_work_alone(wheels: dict[str, Path], tmp_path: Path) -> None:
     for name, (error, count) in listed.items():
         assert error == "None", name
         assert int(count) > 0, name
+
+
+SMALLEST = {
+    "mae": "mae/mnist-small.yaml",
+    "infovae": "infovae/mnist-mmd-small.yaml",
+    "muvae": "muvae/mnist-small-muvae-1.yaml",
+    "mim": "mim/mnist-amim-small.yaml",
+    "duvae": "duvae/omniglot-small/du-vae-5-8.yaml",
+    "baselines": "baselines/bn-vae-small.yaml",
+}
+# Five epochs: warm-ups have to fit.
+SHORT = ("training.epochs=5", "data.limit=128", "data.batch_size=32", "evaluation.estimators=[{type: elbo}]")
+
+
+@pytest.mark.parametrize("name", [n.removeprefix("uncollapse-") for n in DISTRIBUTIONS if n != "uncollapse"])
+def test_a_plugin_alone_beside_the_core_trains_its_smallest_example(
+    name: str, environment: Environment, build_wheel: BuildWheel, shared_data: Path, tmp_path: Path
+) -> None:
+    build_wheel(ROOT / "plugins" / name)
+    environment.run("pip", "install", f"uncollapse-{name}", cwd=tmp_path)
+    example = ROOT / "examples" / SMALLEST[name]
+    changes = [*SHORT, "evaluation.probes=[]", "evaluation.examples=64", "training.device=cpu"]
+    if "type: omniglot" in example.read_text():
+        changes += [f"data.root={shared_data / 'omniglot'}", "data.test=64"]
+    if "type: mnist" in example.read_text():
+        changes += [f"data.root={shared_data}", "data.download=false", "data.validation=32"]
+    overrides = [word for change in changes for word in ("--set", change)]
+    environment.run("uncollapse", "train", example, *overrides, "--name", "run", "--quiet", cwd=tmp_path)
+    assert (tmp_path / "runs" / "run" / "results.json").exists()
+    listed = json.loads((tmp_path / "runs" / "run" / "environment.json").read_text())
+    assert [p["distribution"] for p in listed["plugins"]] == ["uncollapse", f"uncollapse-{name}"]

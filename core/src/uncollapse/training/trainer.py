@@ -123,6 +123,9 @@ class Trainer:
         self.accelerator.wait_for_everyone()
         main = bool(self.accelerator.is_main_process)
         if self.processes > 1:
+            # What holds the group keeps its threads, and one that runs while Python shuts down aborts the process.
+            del self.learner
+            self.accelerator.free_memory()
             torch.distributed.destroy_process_group()
         return main
 
