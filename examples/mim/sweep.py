@@ -3,11 +3,11 @@
     python examples/mim/sweep.py figure2
     python examples/mim/sweep.py figure2 --only mim --values 5 20            # some cells; two processes share the work
     python examples/mim/sweep.py figure3 --set data.root=../shared/data
-    python examples/mim/sweep.py figure2 --collect examples/results/mim-figure2.json
+    python examples/mim/sweep.py figure2 --collect examples/results/mim-figure2.json --figures docs/figures
 
 A cell is one pipeline at one value with all its seeds, trained at once; its file is written when it is done, and a
 study that was interrupted goes on with the cells that are missing. ``--collect`` trains nothing: it writes all cells as
-one JSON file, beside it a table in Markdown and a page with the curves (which needs plotly).
+one JSON file and beside it a table in Markdown; with ``--figures`` it draws the curves, which needs matplotlib.
 """
 
 from __future__ import annotations
@@ -101,8 +101,8 @@ def spread(values: list[float], factor: float) -> tuple[float, float]:
     return fmean(scaled), stdev(scaled) if len(scaled) > 1 else 0.0
 
 
-def collect(sweep: Sweep, cells: list[dict[str, Any]], output: Path) -> None:
-    """Write all cells as JSON, a Markdown table and a page of curves."""
+def collect(sweep: Sweep, cells: list[dict[str, Any]], output: Path, figures: Path | None) -> None:
+    """Write all cells as JSON and as a Markdown table, and draw the curves."""
     cells = sorted(cells, key=lambda c: (c["curve"], c["value"]))
     write_atomically(output, json.dumps(cells, indent=1) + "\n")
     rows = [f"| | {sweep.axis} | {' | '.join(label for label, _ in SHOWN.values())} | epochs |"]
@@ -118,26 +118,29 @@ def collect(sweep: Sweep, cells: list[dict[str, Any]], output: Path) -> None:
         epochs = fmean(run["epochs"] for run in cell["runs"])
         rows.append(f"| {cell['curve']} | {cell['value']} | {' | '.join(row)} | {epochs:.0f} |")
     write_atomically(output.with_suffix(".md"), "\n".join(rows) + "\n")
-    draw(curves, sweep.axis, output.with_suffix(".html"))
+    if figures is not None:
+        draw(curves, sweep.axis, figures / f"{output.stem}.svg")
 
 
-def draw(curves: dict[str, dict[str, list[tuple[float, float, float]]]], axis: str, page: Path) -> None:
-    """Write the curves, means with standard deviations over seeds, as one self-contained page."""
-    from plotly.graph_objects import Figure, Scatter
-    from plotly.subplots import make_subplots
+def draw(curves: dict[str, dict[str, list[tuple[float, float, float]]]], axis: str, file: Path) -> None:
+    """Draw the curves: means, with standard deviations over seeds."""
+    import matplotlib
 
-    figure: Figure = make_subplots(rows=2, cols=3, subplot_titles=[label for label, _ in SHOWN.values()])
-    for i, name in enumerate(SHOWN):
-        for color, (curve, points) in zip(("#1f77b4", "#d62728"), sorted(curves[name].items()), strict=False):
+    matplotlib.use("svg")
+    # Ids that do not change from one drawing to the next, so that a figure changes only with its data.
+    matplotlib.rcParams["svg.hashsalt"] = "uncollapse"
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(2, 3, figsize=(12, 6.5), layout="constrained")
+    for place, (name, (label, _)) in zip(axes.flat, SHOWN.items(), strict=True):
+        for color, (curve, points) in zip(("tab:blue", "tab:red"), sorted(curves[name].items()), strict=True):
             x, y, deviation = zip(*points, strict=True)
-            line = Scatter(
-                x=x, y=y, error_y={"array": deviation}, name=curve, legendgroup=curve, showlegend=i == 0,
-                mode="lines+markers", line={"color": color},
-            )  # fmt: skip
-            figure.add_trace(line, row=i // 3 + 1, col=i % 3 + 1)
-        figure.update_xaxes(title_text=axis, row=i // 3 + 1, col=i % 3 + 1)
-    figure.update_layout(height=700)
-    write_atomically(page, figure.to_html(include_plotlyjs=True, full_html=True))
+            place.errorbar(x, y, deviation, marker="o", markersize=3, capsize=2, label=curve, color=color)
+        place.set_xlabel(axis)
+        place.set_title(label)
+    axes[0, 0].legend()
+    file.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(file, metadata={"Date": None})
 
 
 def main() -> None:
@@ -150,11 +153,17 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--set", action="append", default=[], help="override of every pipeline, a.b=value")
     parser.add_argument("--collect", type=Path, help="train nothing; write what is there to this JSON file")
+    parser.add_argument("--figures", type=Path, help="with --collect: folder for the drawing of the curves")
     arguments = parser.parse_args()
     sweep = SWEEPS[arguments.figure]
     folder = arguments.folder or Path("runs/mim") / arguments.figure
     if arguments.collect is not None:
-        collect(sweep, [json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))], arguments.collect)
+        collect(
+            sweep,
+            [json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))],
+            arguments.collect,
+            arguments.figures,
+        )
         return
     for curve in arguments.only or sweep.pipelines:
         for value in arguments.values or sweep.values:
