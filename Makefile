@@ -7,7 +7,7 @@ READY := $(VENV)/.ready
 PACKAGES := core $(sort $(patsubst %/,%,$(dir $(wildcard plugins/*/pyproject.toml))))
 SOURCES := $(addsuffix /src,$(PACKAGES))
 
-.PHONY: demo test check format bench clean
+.PHONY: demo test check docs format bench clean
 
 demo: $(READY)
 	$(BIN)/uncollapse demo --seeds $(SEEDS)
@@ -22,6 +22,11 @@ check: $(READY)
 	$(BIN)/mypy $(SOURCES)
 	$(BIN)/python -m pytest -q --no-header tests/test_imports.py
 
+# Pages of components and of public names are written from the sources; nothing of them is kept.
+docs: $(READY)
+	$(BIN)/python -m sphinx --builder html --nitpicky --fail-on-warning --keep-going --quiet docs docs/_build/html
+	@echo "Open docs/_build/html/index.html"
+
 format: $(READY)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
@@ -33,9 +38,9 @@ $(READY): constraints.txt core/pyproject.toml $(foreach p,$(PACKAGES),$(p)/pypro
 	test -d $(VENV) || $(PYTHON) -m venv $(VENV) || python3 -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt \
-	  -e 'core[vision,text,report,tracking,test]' $(foreach p,$(filter-out core,$(PACKAGES)),-e $(p)) \
+	  -e 'core[vision,text,report,tracking,test,docs]' $(foreach p,$(filter-out core,$(PACKAGES)),-e $(p)) \
 	  ruff mypy types-PyYAML pytest-xdist setuptools
 	touch $(READY)
 
 clean:
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache build dist
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache build dist docs/_build docs/api docs/components docs/experiments docs/remedies

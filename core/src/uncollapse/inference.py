@@ -17,6 +17,7 @@ from .protocols import Progress
 __all__ = ["Gathered", "Inference", "RateMode", "gather_batch"]
 
 RateMode = Literal["auto", "analytic", "monte_carlo"]
+"""How a rate is computed: in closed form, from samples, or in closed form where it is known."""
 
 
 @dataclass(frozen=True)

@@ -87,7 +87,7 @@ def weight_normalized(
 
     Args:
         layer: ``nn.Linear``, ``nn.Conv2d``, an ungrouped ``nn.ConvTranspose2d``, or a subclass.
-        mask: Live entries of the weight; see :class:`WeightNorm`.
+        mask: Live entries of the weight ``[out, in, ...]``; see :class:`WeightNorm`.
         log_gain: Store the gain's logarithm.
         init_std: Standard deviation of the directions.
         output_scale: See :class:`WeightNorm`; below 1 for the last layer of a residual branch, say.

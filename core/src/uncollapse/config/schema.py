@@ -50,12 +50,15 @@ def pipeline_schema() -> dict[str, Any]:
     return {"$schema": _DIALECT, **linked, "title": "uncollapse pipeline"}
 
 
-def component_schema(config: type[ComponentConfig]) -> dict[str, Any]:
-    """Return the JSON schema of one component; fields that take a component carry ``x-uncollapse-kind``."""
-    return config.model_json_schema() if _describable(config) else _opaque(config)
+def component_schema(config: type[BaseModel]) -> dict[str, Any]:
+    """Return the JSON schema of one component, or of a section; fields that take a component carry
+    ``x-uncollapse-kind``.
+    """
+    with _quiet():
+        return config.model_json_schema() if _describable(config) else _opaque(config)
 
 
-def _describable(config: type[ComponentConfig]) -> bool:
+def _describable(config: type[BaseModel]) -> bool:
     # A stranger's component may have a field that JSON schema cannot express; the others must keep theirs.
     try:
         with _quiet():
@@ -73,7 +76,9 @@ def _quiet() -> Iterator[None]:
         yield
 
 
-def _opaque(config: type[ComponentConfig]) -> dict[str, Any]:
+def _opaque(config: type[BaseModel]) -> dict[str, Any]:
+    if not issubclass(config, ComponentConfig):
+        return {"type": "object"}
     return {"type": "object", "properties": {"type": {"const": config.type_name()}}, "required": ["type"]}
 
 

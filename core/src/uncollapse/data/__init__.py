@@ -43,3 +43,4 @@ COMPONENTS: tuple[type[ComponentConfig], ...] = (
     TextLinesConfig,
     HuggingFaceConfig,
 )
+"""Configs that the core registers from this folder."""

@@ -31,7 +31,7 @@ class ArraysConfig(InMemoryDataConfig):
     """
 
     type: Literal["arrays"] = "arrays"
-    path: str = Field(description="the .npz file; relative to the current folder")
+    path: str = Field(description="the .npz file; relative to the current folder", examples=["data/measurements.npz"])
     support: Literal["binary", "unit_interval", "bytes", "real"] = Field(
         "real",
         description="where values lie: binary {0, 1}, unit_interval [0, 1], bytes (whole numbers 0 to 255, or those "

@@ -28,7 +28,7 @@ class ImageFolderConfig(ImageDataConfig):
     """
 
     type: Literal["image_folder"] = "image_folder"
-    root: str = Field(description="folder of class folders, or of train/validation/test")
+    root: str = Field(description="folder of class folders, or of train/validation/test", examples=["data/photographs"])
     size: PositiveInt | tuple[PositiveInt, PositiveInt] | None = Field(
         None, description="side, or [height, width], to resize to with antialiasing; null where all sizes are equal"
     )

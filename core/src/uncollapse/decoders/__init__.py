@@ -50,3 +50,4 @@ COMPONENTS = (
     HVAEConvDecoderConfig,
     HVAEPixelCNNDecoderConfig,
 )
+"""Configs that the core registers from this folder."""

@@ -113,7 +113,9 @@ class AutoregressiveDecoderConfig(DecoderConfig):
         "joint",
         description="the channels of a pixel: drawn together, or each given the ones before it in this order",
     )
-    likelihood: Annotated[LikelihoodConfig, Installed("likelihood")] = BernoulliLikelihoodConfig()
+    likelihood: Annotated[LikelihoodConfig, Installed("likelihood")] = Field(
+        BernoulliLikelihoodConfig(), description="what the outputs mean: p(x|z) of a value; must fit the data's support"
+    )
 
     @field_validator("kernels")
     @classmethod

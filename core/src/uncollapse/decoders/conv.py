@@ -108,9 +108,11 @@ class ConvDecoderConfig(DecoderConfig):
     )
     kernel_size: PositiveInt | tuple[PositiveInt, ...] = Field(3, description="one number, or one a layer")
     stride: PositiveInt | tuple[PositiveInt, ...] = Field(2, description="one number, or one a layer")
-    activation: Activation = "relu"
+    activation: Activation = Field("relu", description="nonlinearity after every hidden layer")
     hidden: tuple[PositiveInt, ...] = Field((), description="widths of fully connected layers before the small map")
-    likelihood: Annotated[LikelihoodConfig, Installed("likelihood")] = BernoulliLikelihoodConfig()
+    likelihood: Annotated[LikelihoodConfig, Installed("likelihood")] = Field(
+        BernoulliLikelihoodConfig(), description="what the outputs mean: p(x|z) of a value; must fit the data's support"
+    )
 
     @model_validator(mode="after")
     def _fits(self) -> ConvDecoderConfig:

@@ -95,7 +95,9 @@ class HVAEConvDecoderConfig(DecoderConfig):
         (64, 64, 64, 64), min_length=1, description="output channels of the gated convolutions"
     )
     kernel_size: OddSize | tuple[OddSize, ...] = Field(3, description="odd; one number, or one a convolution")
-    likelihood: Annotated[LikelihoodConfig, Installed("likelihood")] = BernoulliLikelihoodConfig()
+    likelihood: Annotated[LikelihoodConfig, Installed("likelihood")] = Field(
+        BernoulliLikelihoodConfig(), description="what the outputs mean: p(x|z) of a value; must fit the data's support"
+    )
 
     @model_validator(mode="after")
     def _fits(self) -> HVAEConvDecoderConfig:

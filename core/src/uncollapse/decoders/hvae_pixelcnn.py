@@ -192,7 +192,9 @@ class HVAEPixelCNNDecoderConfig(DecoderConfig):
         description="whether the first layer hides the latent's maps at its own and later positions, as the released "
         "code does, or sees them all around",
     )
-    likelihood: Annotated[LikelihoodConfig, Installed("likelihood")] = BernoulliLikelihoodConfig()
+    likelihood: Annotated[LikelihoodConfig, Installed("likelihood")] = Field(
+        BernoulliLikelihoodConfig(), description="what the outputs mean: p(x|z) of a value; must fit the data's support"
+    )
 
     @field_validator("kernels")
     @classmethod

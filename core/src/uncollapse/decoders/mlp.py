@@ -58,8 +58,10 @@ class MLPDecoderConfig(DecoderConfig):
 
     type: Literal["mlp"] = "mlp"
     hidden: tuple[PositiveInt, ...] = Field((256, 256), description="widths of the hidden layers")
-    activation: Activation = "relu"
-    likelihood: Annotated[LikelihoodConfig, Installed("likelihood")] = BernoulliLikelihoodConfig()
+    activation: Activation = Field("relu", description="nonlinearity after every hidden layer")
+    likelihood: Annotated[LikelihoodConfig, Installed("likelihood")] = Field(
+        BernoulliLikelihoodConfig(), description="what the outputs mean: p(x|z) of a value; must fit the data's support"
+    )
 
     def build(self, context: BuildContext) -> MLPDecoder:
         """Return the decoder."""

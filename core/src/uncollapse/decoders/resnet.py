@@ -115,7 +115,9 @@ class ResNetDecoderConfig(DecoderConfig):
     widths: tuple[PositiveInt, ...] = Field(
         (64, 64, 32), min_length=1, description="channels of the smallest map and of the blocks but the last"
     )
-    likelihood: Annotated[LikelihoodConfig, Installed("likelihood")] = BernoulliLikelihoodConfig()
+    likelihood: Annotated[LikelihoodConfig, Installed("likelihood")] = Field(
+        BernoulliLikelihoodConfig(), description="what the outputs mean: p(x|z) of a value; must fit the data's support"
+    )
 
     def build(self, context: BuildContext) -> ResNetDecoder:
         """Return the decoder.

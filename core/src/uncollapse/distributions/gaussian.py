@@ -138,7 +138,7 @@ def standard_normal(latent_shape: tuple[int, ...], device: torch.device | str | 
 
 
 def gaussian_base(q: Distribution) -> DiagonalNormal | None:
-    """Return the diagonal Gaussian under ``q``: ``q`` itself, or the base of a flow; None where there is none.
+    """Return the diagonal Gaussian under ``q [B]``: ``q`` itself, or the base of a flow; None where there is none.
 
     A ``torch.distributions.Normal``, alone or inside ``Independent``, is read as one, its last dimension the event.
     """

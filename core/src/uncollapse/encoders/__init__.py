@@ -28,3 +28,4 @@ COMPONENTS = (
     GatedConvEncoderConfig,
     TwoTowerConvEncoderConfig,
 )
+"""Configs that the core registers from this folder."""

@@ -154,7 +154,7 @@ class ConvEncoderConfig(EncoderConfig):
     channels: tuple[PositiveInt, ...] = Field((32, 64, 64), min_length=1, description="output channels of the layers")
     kernel_size: PositiveInt | tuple[PositiveInt, ...] = Field(3, description="one number, or one a layer")
     stride: PositiveInt | tuple[PositiveInt, ...] = Field(2, description="one number, or one a layer")
-    activation: Activation = "relu"
+    activation: Activation = Field("relu", description="nonlinearity after every hidden layer")
     flatten: bool = Field(True, description="features are a vector; false keeps the map, for spatial latents")
     out_channels: PositiveInt | None = Field(
         None,

@@ -67,7 +67,7 @@ class MLPEncoderConfig(EncoderConfig):
 
     type: Literal["mlp"] = "mlp"
     hidden: tuple[PositiveInt, ...] = Field((256, 256), min_length=1, description="widths of the layers")
-    activation: Activation = "relu"
+    activation: Activation = Field("relu", description="nonlinearity after every hidden layer")
 
     def build(self, context: BuildContext) -> MLPEncoder:
         """Return the encoder.

@@ -53,3 +53,4 @@ COMPONENTS = (
     ReconstructionErrorConfig,
     PerplexityConfig,
 )
+"""Configs that the core registers from this folder."""

@@ -68,7 +68,7 @@ def batches_on_device(model: nn.Module, batches: Callable[[], Iterable[Batch]]) 
 
 
 def as_float64(t: Tensor) -> Tensor:
-    """Return ``t`` in float64, on the CPU where the device has none (Apple's MPS)."""
+    """Return ``t``, of any shape, in float64, on the CPU where the device has none (Apple's MPS)."""
     return t.cpu().double() if t.device.type == "mps" else t.double()
 
 

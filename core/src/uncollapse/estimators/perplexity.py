@@ -56,8 +56,9 @@ class Perplexity:
     """Perplexity from the importance-weighted likelihood and from the evidence lower bound: He et al., Lagging
     Inference Networks (2019), section 5, https://arxiv.org/abs/1901.05534.
 
-    A text's tokens are those that are not padding: its end counts, the start, which no data hold, does not. The bound's
-    distortion is the mean over the same draws, its rate analytic where it is known.
+    ``exp(sum_i nats_i / sum_i tokens_i)``. A text's tokens are those that are not padding: its end counts, the start,
+    which no data hold, does not. The bound's distortion is the mean over the same draws, its rate analytic where it is
+    known.
 
     Args:
         special: Which ids are special; None where every token counts.

@@ -38,3 +38,4 @@ COMPONENTS = (
     LogisticLikelihoodConfig,
     LogisticMixtureLikelihoodConfig,
 )
+"""Configs that the core registers from this folder."""

@@ -244,7 +244,7 @@ class GaussianLikelihoodConfig(LikelihoodConfig):
     scale: PositiveFloat | Literal["per_value", "learned"] = Field(
         "learned", description="'learned' (one for all), 'per_value' (from the decoder), or a fixed standard deviation"
     )
-    min_scale: float = Field(1e-3, gt=0)
+    min_scale: float = Field(1e-3, gt=0, description="standard deviation below which a learned one cannot fall")
     mean: Literal["linear", "sigmoid"] = Field(
         "linear", description="the decoder's outputs themselves, or their sigmoid, for values in [0, 1]"
     )
@@ -259,7 +259,7 @@ class CategoricalLikelihoodConfig(LikelihoodConfig):
 
     type: Literal["categorical"] = "categorical"
     supports = frozenset({"binary", "bytes"})
-    levels: int = Field(256, ge=2)
+    levels: int = Field(256, ge=2, description="values that a channel may take: k / (levels - 1)")
 
     def build(self, context: BuildContext) -> CategoricalLikelihood:
         """Return the likelihood."""

@@ -8,3 +8,4 @@ from .reconstruction import Reconstruction, ReconstructionConfig
 __all__ = ["COMPONENTS", "ELBO", "FREE_BITS_VARIANTS", "IWAE", "FreeBits", "Reconstruction", "free_bits"]
 
 COMPONENTS = (ELBOConfig, ReconstructionConfig, IWAEConfig)
+"""Configs that the core registers from this folder."""

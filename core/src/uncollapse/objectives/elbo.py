@@ -88,7 +88,10 @@ class FreeBitsConfig(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     nats: float = Field(ge=0, description="floor in nats: of the whole latent (total) or of each dimension")
-    variant: FreeBitsVariant = "batch_total"
+    variant: FreeBitsVariant = Field(
+        "batch_total",
+        description="what the floor is under: the batch's mean or each example, of the total or per dimension",
+    )
 
 
 class ELBOConfig(ObjectiveConfig):
@@ -98,7 +101,9 @@ class ELBOConfig(ObjectiveConfig):
     rate_weight: Annotated[ScheduleConfig, Installed("schedule", number="constant")] = Field(
         default=ConstantScheduleConfig(value=1.0), description="weight of the rate: a number or a schedule"
     )
-    free_bits: FreeBitsConfig | None = None
+    free_bits: FreeBitsConfig | None = Field(
+        None, description="floor under the rate in training, before weighting; null for none"
+    )
     rate: RateMode = Field("auto", description="analytic, monte_carlo, or auto: analytic where known")
     samples: int = Field(1, ge=1, description="draws of the posterior per example")
 

@@ -10,7 +10,9 @@ from torch import Tensor
 __all__ = ["FREE_BITS_VARIANTS", "FreeBits", "FreeBitsVariant", "free_bits"]
 
 FreeBitsVariant = Literal["batch_total", "batch_per_dimension", "example_total", "example_per_dimension"]
+"""What a floor is under; see :func:`free_bits`."""
 FREE_BITS_VARIANTS: tuple[str, ...] = get_args(FreeBitsVariant)
+"""The names in :data:`FreeBitsVariant`."""
 
 
 @dataclass(frozen=True)
@@ -33,14 +35,14 @@ def free_bits(rate: Tensor, nats: float, variant: FreeBitsVariant = "batch_total
     Kingma et al., Improved Variational Inference with Inverse Autoregressive Flow (2016), eq. 15,
     https://arxiv.org/abs/1606.04934, and what codes made of it:
 
-    ====================== ======================== ==============================================================
-    variant                ``rate``                 value
-    ====================== ======================== ==============================================================
-    ``batch_total``        ``[B]``                  ``max(mean_b KL_b, nats)``: MAE's released code
-    ``batch_per_dimension````[B, *D]``              ``sum_d max(mean_b KL_bd, nats)``: the paper's eq. 15, DU-VAE
-    ``example_total``      ``[B]``                  ``mean_b max(KL_b, nats)``
-    ``example_per_dimension````[B, *D]``            ``mean_b sum_d max(KL_bd, nats)``
-    ====================== ======================== ==============================================================
+    ========================= =========== ==============================================================
+    variant                   ``rate``    value
+    ========================= =========== ==============================================================
+    ``batch_total``           ``[B]``     ``max(mean_b KL_b, nats)``: MAE's released code
+    ``batch_per_dimension``   ``[B, *D]`` ``sum_d max(mean_b KL_bd, nats)``: the paper's eq. 15, DU-VAE
+    ``example_total``         ``[B]``     ``mean_b max(KL_b, nats)``
+    ``example_per_dimension`` ``[B, *D]`` ``mean_b sum_d max(KL_bd, nats)``
+    ========================= =========== ==============================================================
 
     Raises:
         ValueError: ``variant`` is none of these.

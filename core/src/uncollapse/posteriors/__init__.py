@@ -7,3 +7,4 @@ from .two_level import TwoLevelPosterior, TwoLevelPosteriorConfig
 __all__ = ["COMPONENTS", "GaussianPosterior", "InverseAutoregressivePosterior", "TwoLevelPosterior"]
 
 COMPONENTS = (GaussianPosteriorConfig, InverseAutoregressivePosteriorConfig, TwoLevelPosteriorConfig)
+"""Configs that the core registers from this folder."""

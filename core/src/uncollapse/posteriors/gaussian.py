@@ -84,8 +84,12 @@ class GaussianPosteriorConfig(PosteriorConfig):
     """A diagonal Gaussian: Kingma and Welling (2014), eq. 9, https://arxiv.org/abs/1312.6114."""
 
     type: Literal["gaussian"] = "gaussian"
-    latent_dim: PositiveInt | tuple[PositiveInt, ...] = Field(description="latent dimension D, or a shape [C, H, W]")
-    moments: tuple[Annotated[MomentTransformConfig, Installed("moment_transform")], ...] = ()
+    latent_dim: PositiveInt | tuple[PositiveInt, ...] = Field(
+        description="latent dimension D, or a shape [C, H, W]", examples=[16]
+    )
+    moments: tuple[Annotated[MomentTransformConfig, Installed("moment_transform")], ...] = Field(
+        (), description="transforms of mean and log-variance, applied in order before a draw"
+    )
     logvar_range: tuple[float, float] | None = Field(None, description="hard limits on the log-variance")
     bias: bool = Field(
         True, description="whether the head has a bias; those of the lagging encoder and DU-VAE have none"

@@ -93,7 +93,7 @@ class InverseAutoregressivePosteriorConfig(PosteriorConfig):
     """
 
     type: Literal["iaf"] = "iaf"
-    latent_dim: PositiveInt = Field(description="latent dimension D")
+    latent_dim: PositiveInt = Field(description="latent dimension D", examples=[16])
     blocks: PositiveInt = Field(2, description="steps of the flow; the order is reversed after each")
     hidden: PositiveInt | None = Field(None, description="width of hidden layers; null: 60 times the latent dimension")
     hidden_layers: PositiveInt = Field(2, description="hidden layers of each masked network")

@@ -26,3 +26,4 @@ COMPONENTS = (
     TwoLevelPriorConfig,
     VampPriorConfig,
 )
+"""Configs that the core registers from this folder."""

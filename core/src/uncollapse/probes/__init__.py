@@ -22,3 +22,4 @@ __all__ = [
 ]
 
 COMPONENTS = (KNNProbeConfig, LogisticProbeConfig, LinearSVMProbeConfig, RBFSVMProbeConfig, KMeansProbeConfig)
+"""Configs that the core registers from this folder."""

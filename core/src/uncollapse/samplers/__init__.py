@@ -11,3 +11,4 @@ from .from_prior import (
 __all__ = ["COMPONENTS", "AncestralSampler", "ScaledGaussianSampler", "decode"]
 
 COMPONENTS = (AncestralSamplerConfig, ScaledGaussianSamplerConfig)
+"""Configs that the core registers from this folder."""

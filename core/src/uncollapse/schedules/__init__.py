@@ -12,3 +12,4 @@ from .schedules import (
 __all__ = ["COMPONENTS", "ConstantSchedule", "CyclicalSchedule", "LinearSchedule"]
 
 COMPONENTS = (ConstantScheduleConfig, LinearScheduleConfig, CyclicalScheduleConfig)
+"""Configs that the core registers from this folder."""

@@ -97,10 +97,13 @@ class CyclicalSchedule:
 
 
 class ConstantScheduleConfig(ScheduleConfig):
-    """A weight that stays, as in beta-VAE: Higgins et al. (2017), eq. 4. A bare number in a pipeline means this."""
+    """A weight that stays, as in beta-VAE: Higgins et al. (2017), eq. 4. A bare number in a pipeline means this.
+
+    ``w(t) = value``.
+    """
 
     type: Literal["constant"] = "constant"
-    value: float
+    value: float = Field(description="the weight", examples=[4.0])
 
     def epochs(self) -> float:
         """Return 0."""
@@ -112,10 +115,13 @@ class ConstantScheduleConfig(ScheduleConfig):
 
 
 class LinearScheduleConfig(ScheduleConfig):
-    """Linear annealing, as DU-VAE, lagging inference networks (``per: step``) and VampPrior (``per: epoch``) use it."""
+    """Linear annealing: Bowman et al. (2016), section 3.1, https://arxiv.org/abs/1511.06349, called KL annealing there.
+
+    DU-VAE and lagging inference networks use it with ``per: step``, VampPrior with ``per: epoch``.
+    """
 
     type: Literal["linear"] = "linear"
-    until_epoch: float = Field(gt=0, description="epochs after which the end value is reached")
+    until_epoch: float = Field(gt=0, description="epochs after which the end value is reached", examples=[10])
     start: float = Field(0.0, description="value before the first increment")
     end: float = Field(1.0, description="final value")
     per: Per = Field("step", description="advance at every step, incremented before use; or at every epoch, from 1")
@@ -130,14 +136,17 @@ class LinearScheduleConfig(ScheduleConfig):
 
 
 class CyclicalScheduleConfig(ScheduleConfig):
-    """Cyclical annealing: Fu et al. (2019), eq. 6, https://arxiv.org/abs/1903.10145."""
+    """Cyclical annealing: Fu et al. (2019), eq. 6, https://arxiv.org/abs/1903.10145.
+
+    ``start + (end - start) min(1, t / rise)`` where ``t`` goes from 0 to 1 in every cycle.
+    """
 
     type: Literal["cyclical"] = "cyclical"
-    until_epoch: float = Field(gt=0, description="epochs that all cycles fill together")
-    cycles: int = Field(4, ge=1)
+    until_epoch: float = Field(gt=0, description="epochs that all cycles fill together", examples=[20])
+    cycles: int = Field(4, ge=1, description="number of cycles")
     rise: float = Field(0.5, gt=0, le=1, description="share of a cycle that rises")
-    start: float = 0.0
-    end: float = 1.0
+    start: float = Field(0.0, description="value at which a cycle starts")
+    end: float = Field(1.0, description="value that each cycle rises to, and the final one")
 
     @model_validator(mode="after")
     def _rises(self) -> CyclicalScheduleConfig:

@@ -50,7 +50,7 @@ class PolyakAverage:
                 torch._foreach_copy_(self._current, kept)
 
     def averages(self) -> dict[str, Tensor]:
-        """Return the averages by parameter name."""
+        """Return the averages by parameter name, each of any shape: its parameter's."""
         return dict(zip(self._names, self._average, strict=True))
 
     def merged_into(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -27,13 +27,15 @@ class ExponentialConfig(LearningRateConfig):
 
 
 class MultistepConfig(LearningRateConfig):
-    """Multiplied by ``factor`` at every milestone: He et al., Deep Residual Learning (2016), section 3.4,
+    """``factor ** n`` after ``n`` milestones: He et al., Deep Residual Learning (2016), section 3.4,
     https://arxiv.org/abs/1512.03385.
     """
 
     type: Literal["multistep"] = "multistep"
-    milestones: tuple[float, ...] = Field(min_length=1, description="epochs at whose end the rate drops, ascending")
-    factor: float = Field(0.1, gt=0, lt=1)
+    milestones: tuple[float, ...] = Field(
+        min_length=1, description="epochs at whose end the rate drops, ascending", examples=[(20, 30)]
+    )
+    factor: float = Field(0.1, gt=0, lt=1, description="multiplies the rate at every milestone")
 
     @field_validator("milestones")
     @classmethod
@@ -55,7 +57,7 @@ class WarmupConfig(LearningRateConfig):
     """
 
     type: Literal["warmup"] = "warmup"
-    epochs: float = Field(gt=0, description="length of the rise in epochs")
+    epochs: float = Field(gt=0, description="length of the rise in epochs", examples=[2])
 
     def build(self, context: BuildContext) -> Callable[[int], float]:
         """Return the schedule."""
@@ -67,6 +69,8 @@ class WarmupConfig(LearningRateConfig):
 class CosineConfig(LearningRateConfig):
     """Half a cosine down to ``final``: Loshchilov and Hutter, SGDR (2017), eq. 5, https://arxiv.org/abs/1608.03983,
     without restarts; after a straight rise where ``warmup_epochs`` is above 0.
+
+    ``final + (1 - final) (1 + cos(pi t)) / 2`` where ``t`` goes from 0 to 1 between the rise and the end of the run.
     """
 
     type: Literal["cosine"] = "cosine"

@@ -42,7 +42,7 @@ class _AdamFields(OptimizerConfig):
     lr: float = Field(1e-3, gt=0, description="learning rate")
     betas: tuple[float, float] = Field((0.9, 0.999), description="decay of the two running moments, each in [0, 1)")
     eps: float = Field(1e-8, gt=0, description="added to the denominator")
-    weight_decay: float = Field(0.0, ge=0)
+    weight_decay: float = Field(0.0, ge=0, description="factor of the weights that is added to their gradient")
 
     @field_validator("betas")
     @classmethod
@@ -53,7 +53,11 @@ class _AdamFields(OptimizerConfig):
 
 
 class AdamConfig(_AdamFields):
-    """Adam: Kingma and Ba (2015), algorithm 1, https://arxiv.org/abs/1412.6980; weight decay enters the gradient."""
+    """Adam: Kingma and Ba (2015), algorithm 1, https://arxiv.org/abs/1412.6980; weight decay enters the gradient.
+
+    ``w = w - lr m / (sqrt(v) + eps)`` with running means ``m`` of the gradient and ``v`` of its square, both corrected
+    for their start at zero.
+    """
 
     type: Literal["adam"] = "adam"
 
@@ -64,7 +68,10 @@ class AdamConfig(_AdamFields):
 
 
 class AdamWConfig(_AdamFields):
-    """Adam with decoupled weight decay: Loshchilov and Hutter (2019), algorithm 2, https://arxiv.org/abs/1711.05101."""
+    """Adam with decoupled weight decay: Loshchilov and Hutter (2019), algorithm 2, https://arxiv.org/abs/1711.05101.
+
+    ``w = w - lr (m / (sqrt(v) + eps) + weight_decay w)``, ``m`` and ``v`` as Adam has them.
+    """
 
     type: Literal["adamw"] = "adamw"
     weight_decay: float = Field(0.01, ge=0, description="decay of the weights at rate lr")
@@ -76,7 +83,10 @@ class AdamWConfig(_AdamFields):
 
 
 class AdamaxConfig(_AdamFields):
-    """Adam with the infinity norm: Kingma and Ba (2015), algorithm 2, https://arxiv.org/abs/1412.6980."""
+    """Adam with the infinity norm: Kingma and Ba (2015), algorithm 2, https://arxiv.org/abs/1412.6980.
+
+    ``w = w - lr m / u`` with Adam's ``m`` and ``u = max(beta_2 u, |g| + eps)`` for the gradient ``g``.
+    """
 
     type: Literal["adamax"] = "adamax"
     lr: float = Field(2e-3, gt=0, description="learning rate")
@@ -152,6 +162,8 @@ class AdamNormGrad(torch.optim.Optimizer):
 class AdamNormGradConfig(_AdamFields):
     """Adam on gradients of norm 1, each parameter's by itself: Yu et al. (2017), https://arxiv.org/abs/1707.04822, as
     VampPrior's released code has it (Tomczak and Welling, 2018, https://arxiv.org/abs/1705.07120).
+
+    Adam's step with ``g / (|g| + 1e-7)`` in the place of every parameter's gradient ``g``.
     """
 
     type: Literal["adam_norm_grad"] = "adam_norm_grad"
@@ -165,14 +177,15 @@ class AdamNormGradConfig(_AdamFields):
 class SGDConfig(OptimizerConfig):
     """Stochastic gradient descent with momentum: Sutskever et al. (2013), section 2, as ``torch.optim.SGD`` has it.
 
-    DU-VAE and lagging inference networks train their text models with rate 1 and no momentum.
+    ``u = momentum u + g``, ``w = w - lr u`` for the gradient ``g``. DU-VAE and lagging inference networks train their
+    text models with rate 1 and no momentum.
     """
 
     type: Literal["sgd"] = "sgd"
-    lr: float = Field(gt=0, description="learning rate")
-    momentum: float = Field(0.0, ge=0, lt=1)
-    nesterov: bool = False
-    weight_decay: float = Field(0.0, ge=0)
+    lr: float = Field(gt=0, description="learning rate", examples=[0.1])
+    momentum: float = Field(0.0, ge=0, lt=1, description="share of the last step that is kept")
+    nesterov: bool = Field(False, description="whether the gradient is looked up where momentum leads")
+    weight_decay: float = Field(0.0, ge=0, description="factor of the weights that is added to their gradient")
 
     @model_validator(mode="after")
     def _nesterov_needs_momentum(self) -> SGDConfig:
@@ -187,14 +200,17 @@ class SGDConfig(OptimizerConfig):
 
 
 class RMSpropConfig(OptimizerConfig):
-    """RMSprop: Hinton, Neural Networks for Machine Learning (2012), lecture 6e, as ``torch.optim.RMSprop`` has it."""
+    """RMSprop: Hinton, Neural Networks for Machine Learning (2012), lecture 6e, as ``torch.optim.RMSprop`` has it.
+
+    ``w = w - lr g / (sqrt(v) + eps)`` for the gradient ``g`` and the running mean ``v`` of its square.
+    """
 
     type: Literal["rmsprop"] = "rmsprop"
     lr: float = Field(1e-3, gt=0, description="learning rate")
     alpha: float = Field(0.99, ge=0, lt=1, description="decay of the running mean of squared gradients")
     eps: float = Field(1e-8, gt=0, description="added to the denominator")
-    momentum: float = Field(0.0, ge=0, lt=1)
-    weight_decay: float = Field(0.0, ge=0)
+    momentum: float = Field(0.0, ge=0, lt=1, description="share of the last step that is kept")
+    weight_decay: float = Field(0.0, ge=0, description="factor of the weights that is added to their gradient")
 
     def build(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
         """Return the optimizer."""

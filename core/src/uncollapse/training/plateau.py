@@ -120,8 +120,8 @@ class PlateauConfig(LearningRateConfig):
     """Decay when validation stagnates: the released code of MAE (Ma et al., 2019, https://arxiv.org/abs/1901.01498) and
     of lagging inference networks (He et al., 2019, https://arxiv.org/abs/1901.05534), which DU-VAE follows.
 
-    MAE: patience 20, factor 0.5, max_decays 3, decay_per_step 0.999998. Lagging, DU-VAE: patience 2 or 5, max_decays 5,
-    from_epoch 15, reload_best, forget_best.
+    ``factor ** decays * decay_per_step ** steps``. MAE: patience 20, factor 0.5, max_decays 3, decay_per_step 0.999998.
+    Lagging, DU-VAE: patience 2 or 5, max_decays 5, from_epoch 15, reload_best, forget_best.
     """
 
     type: Literal["plateau"] = "plateau"

@@ -145,6 +145,8 @@ class AR1Prior(nn.Module):
 class AR1PriorConfig(PriorConfig):
     """delta-VAE's AR(1) prior: Razavi et al. (2019), https://arxiv.org/abs/1901.03416. With a Gaussian
     posterior, which is factorized, the rate stays above a committed one.
+
+    ``z_1 ~ N(0, 1)``, ``z_t = a z_{t-1} + sqrt(1 - a²) e_t`` with noise ``e_t ~ N(0, 1)``.
     """
 
     type: Literal["baselines.ar1"] = "baselines.ar1"

@@ -21,7 +21,8 @@ class GroupFreeBits:
     """The evidence lower bound with a floor under the rate of every group of latents: Kingma et al., Improved
     Variational Inference with Inverse Autoregressive Flow (2016), eq. 15, https://arxiv.org/abs/1606.04934.
 
-    The floor stands under the mean over the global batch. Validation has none.
+    ``distortion + rate_weight * sum_g max(nats, mean_b rate_bg)``: the floor stands under the mean over the global
+    batch. Validation has none.
 
     Args:
         nats: Floor of each group.

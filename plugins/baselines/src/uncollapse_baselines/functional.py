@@ -73,7 +73,7 @@ def ar1_committed_rate(alpha: Sequence[float] | Tensor, steps: int) -> float:
     ``(1 - a²) / (1 + a²)`` between.
 
     Args:
-        alpha: Correlation of neighbouring steps, one for each channel, in (-1, 1).
+        alpha: Correlation of neighbouring steps, one for each channel ``[C]``, in (-1, 1).
         steps: Length ``n`` of the sequence, at least 2.
     """
     squares = torch.as_tensor(alpha, dtype=torch.float64).square()

@@ -83,9 +83,11 @@ class SemiAmortized(nn.Module):
     """An objective at posteriors that the inference network proposes and gradient steps refine: Kim et al.,
     Semi-Amortized Variational Autoencoders (2018), algorithm 1, https://arxiv.org/abs/1802.02550.
 
-    The steps descend on the objective itself, with the weights of the moment. The gradient goes through them, so that
-    the inference network learns to propose what the steps can improve, and the decoder gets its second-order terms:
-    exactly, by autograd through the unrolled steps, or by finite differences as released. Validation refines too.
+    ``loss(m_T)`` with ``m_{t+1} = m_t - lr v_t``, ``v_t = momentum v_{t-1} + grad loss(m_t)`` from the proposal's
+    moments ``m_0``. The steps descend on the objective itself, with the weights of the moment. The gradient goes
+    through them, so that the inference network learns to propose what the steps can improve, and the decoder gets its
+    second-order terms: exactly, by autograd through the unrolled steps, or by finite differences as released.
+    Validation refines too.
 
     Args:
         objective: What is minimised; the evidence lower bound by default.
@@ -107,7 +109,9 @@ class SemiAmortized(nn.Module):
         self.second_order, self.epsilon = second_order, epsilon
 
     def forward(self, model: LatentVariableModel, batch: Batch, progress: Progress) -> Loss:
-        """Return the objective's loss at the refined posteriors, with a term ``initial_elbo``, that of the proposals.
+        """Return the objective's loss, nats per example, at the refined posteriors.
+
+        A term ``initial_elbo`` is that of the proposals.
 
         Raises:
             ConfigError: The posterior is no Gaussian.
@@ -193,8 +197,9 @@ class _RefinedModel:
 class Refined:
     """Other estimators, measured on refined posteriors: Kim et al. (2018), https://arxiv.org/abs/1802.02550.
 
-    A semi-amortized model's posterior is what the steps make of the inference network's proposal; without this,
-    estimators measure the proposal. Steps descend on each example's evidence lower bound.
+    A semi-amortized model's posterior is what the steps ``m = m - lr v``, ``v = momentum v - grad elbo(m)`` make of the
+    inference network's proposal; without this, estimators measure the proposal. Steps descend on each example's
+    evidence lower bound.
 
     Args:
         estimators: What is measured.

@@ -72,8 +72,10 @@ class SkipMLPDecoderConfig(DecoderConfig):
 
     type: Literal["baselines.skip_mlp"] = "baselines.skip_mlp"
     hidden: tuple[PositiveInt, ...] = Field((256, 256), description="widths of the hidden layers")
-    activation: Activation = "relu"
-    likelihood: Annotated[LikelihoodConfig, Installed("likelihood")] = BernoulliLikelihoodConfig()
+    activation: Activation = Field("relu", description="nonlinearity after every hidden layer")
+    likelihood: Annotated[LikelihoodConfig, Installed("likelihood")] = Field(
+        BernoulliLikelihoodConfig(), description="what the outputs mean: p(x|z) of a value; must fit the data's support"
+    )
 
     def build(self, context: BuildContext) -> SkipMLPDecoder:
         """Return the decoder."""
@@ -127,9 +129,11 @@ class SkipConvDecoderConfig(DecoderConfig):
     )
     kernel_size: PositiveInt | tuple[PositiveInt, ...] = Field(3, description="one number, or one a layer")
     stride: PositiveInt | tuple[PositiveInt, ...] = Field(2, description="one number, or one a layer")
-    activation: Activation = "relu"
+    activation: Activation = Field("relu", description="nonlinearity after every hidden layer")
     hidden: tuple[PositiveInt, ...] = Field((), description="widths of fully connected layers before the small map")
-    likelihood: Annotated[LikelihoodConfig, Installed("likelihood")] = BernoulliLikelihoodConfig()
+    likelihood: Annotated[LikelihoodConfig, Installed("likelihood")] = Field(
+        BernoulliLikelihoodConfig(), description="what the outputs mean: p(x|z) of a value; must fit the data's support"
+    )
 
     def build(self, context: BuildContext) -> SkipConvDecoder:
         """Return the decoder.

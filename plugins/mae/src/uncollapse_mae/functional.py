@@ -93,8 +93,8 @@ def smooth_std(mean: Tensor, logvar: Tensor) -> Tensor:
 def diverse_paper(mean: Tensor, logvar: Tensor) -> Tensor:
     """Return ``L_diverse`` as the paper prints it, eq. 8: the mean over pairs of ``sum_k softplus(-KL_k(i, j))``.
 
-    A close pair is pushed apart however far the others are. Time is ``O(B² K)``; memory is a few tiles beside the
-    input. Differentiable once.
+    A scalar, nats, for moments ``[B, *D]``. A close pair is pushed apart however far the others are. Time is
+    ``O(B² K)``; memory is a few tiles beside the input. Differentiable once.
 
     Raises:
         ShapeError: The moments differ in shape, or there are fewer than two examples.
@@ -108,8 +108,9 @@ def diverse_paper(mean: Tensor, logvar: Tensor) -> Tensor:
 def diverse_released(mean: Tensor, logvar: Tensor) -> Tensor:
     """Return ``L_diverse`` as the released code computes it: ``sum_k softplus(-mean over pairs of KL_k)``.
 
-    It is at most eq. 8 (Jensen), with equality where all pairs have equal divergences; once the mean is large, by one
-    far outlier say, it no longer pushes close pairs apart. Time is ``O(B K)``.
+    A scalar, nats, for moments ``[B, *D]``. It is at most eq. 8 (Jensen), with equality where all pairs have equal
+    divergences; once the mean is large, by one far outlier say, it no longer pushes close pairs apart. Time is
+    ``O(B K)``.
 
     Raises:
         ShapeError: The moments differ in shape, or there are fewer than two examples.

@@ -37,8 +37,11 @@ __all__ = [
 ]
 
 Warmup = Literal["paper", "released_toy", "released_image"]
+"""Where the warm-up's weight stands: as in the paper, or as in the released toys or image models."""
 Halves = Literal["average", "sum"]
+"""How the losses of both halves are put together; see :func:`combine`."""
 Baseline = Literal["none", "leave_one_out"]
+"""What is subtracted from the loss before REINFORCE; see :func:`reinforce`."""
 
 
 def joint_log_densities(
@@ -47,7 +50,7 @@ def joint_log_densities(
     """Return ``log p(x,z)`` and ``log q(x,z)``, with the warm-up's weight ``beta`` where ``warmup`` places it.
 
     Args:
-        log_q_z: ``log q(z|x)``.
+        log_q_z: ``log q(z|x)`` of pairs ``[...]``, nats, as all of these.
         log_q_x: ``log q(x)``.
         log_p_x: ``log p(x|z)``.
         log_p_z: ``log p(z)``; for ``released_image`` with ``beta`` on its topmost level already.
@@ -86,7 +89,8 @@ def cross_entropy_loss(
 def mixture_entropy(log_q_z: Tensor, log_q_x: Tensor, log_p_x: Tensor, log_p_z: Tensor) -> Tensor:
     """Return the terms of the joint entropy under the mixture ``1/2 (q(x,z) + p(x,z))``, appendix E.1.
 
-    The sample distribution's own density is not known, so the model's stands for it: these are the terms of ``L_CE``.
+    The sample distribution's own density is not known, so the model's stands for it: these are the terms of ``L_CE``,
+    ``[...]``, nats.
     """
     return cross_entropy_loss(log_q_z, log_q_x, log_p_x, log_p_z)
 
@@ -96,14 +100,14 @@ def mim_minus_entropy_loss(
 ) -> Tensor:
     """Return the MIM loss of every pair less the joint entropy of the mixture: "MIM-H" of appendix E.1.
 
-    It is what makes MIM collapse. As in the released code ``beta`` does not weight the entropy.
+    ``[...]``, nats. It is what makes MIM collapse. As in the released code ``beta`` does not weight the entropy.
     """
     loss = mim_loss(log_q_z, log_q_x, log_p_x, log_p_z, beta, warmup)
     return loss - mixture_entropy(log_q_z, log_q_x, log_p_x, log_p_z)
 
 
 def joint_entropy(log_q_z: Tensor, log_q_x: Tensor) -> Tensor:
-    """Return ``-(log q(z|x) + log q(x))`` of every pair: what "VAE+H" of appendix E.1 adds to the VAE's loss."""
+    """Return ``-(log q(z|x) + log q(x))`` of every pair ``[...]``, nats: what "VAE+H" of appendix E.1 adds to a VAE."""
     return -(log_q_z + log_q_x)
 
 
@@ -117,7 +121,7 @@ def marginal_log_density(log_likelihood: Tensor, log_prior: Tensor, log_proposal
 
 
 def combine(encode: Tensor, decode: Tensor, halves: Halves = "average") -> Tensor:
-    """Return the loss of both halves, given the mean of each.
+    """Return the loss of both halves, given the mean of each: scalars, nats.
 
     Args:
         encode: Mean loss of pairs from the encoding distribution.

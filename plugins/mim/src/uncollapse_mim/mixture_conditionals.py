@@ -112,7 +112,7 @@ class GaussianMixture(Distribution):
 
 
 class MixturePosterior(nn.Module):
-    """``q(z|x)`` as a mixture of Gaussians with linear heads: Livne et al., MIM (2019), appendix E.2,
+    """``q(z|x) = sum_k w_k N(z; mean_k, diag(std_k²))`` with linear heads: Livne et al., MIM (2019), appendix E.2,
     https://arxiv.org/abs/1910.03175.
 
     Args:

@@ -139,7 +139,7 @@ class MixtureFields(BaseModel):
 
 
 class FixedMixture(nn.Module):
-    """A mixture of Gaussians without parameters: an anchor whose density is known.
+    """A mixture of Gaussians without parameters, ``p(z) = sum_k w_k N(z; mean_k, std_k²)``: an anchor of known density.
 
     Livne, Swersky and Fleet, MIM (2019), section 2 and appendix E.2, https://arxiv.org/abs/1910.03175.
 

@@ -31,10 +31,10 @@ class SpecialTokenNames(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    padding: str = SPECIAL[0]
-    start: str = SPECIAL[1]
-    end: str = SPECIAL[2]
-    unknown: str = SPECIAL[3]
+    padding: str = Field(SPECIAL[0], description="fills up a short text")
+    start: str = Field(SPECIAL[1], description="what a decoder reads before the first token")
+    end: str = Field(SPECIAL[2], description="the last token of every text")
+    unknown: str = Field(SPECIAL[3], description="stands for tokens outside the vocabulary")
 
     @model_validator(mode="after")
     def _differ(self) -> SpecialTokenNames:
@@ -83,7 +83,9 @@ class TextDataConfig(DataConfig):
         description="a file instead: a tokenizer.json of the library tokenizers, that of another run say, or a list "
         "with one word a line",
     )
-    special_tokens: SpecialTokenNames = SpecialTokenNames()
+    special_tokens: SpecialTokenNames = Field(
+        SpecialTokenNames(), description="how the vocabulary writes the tokens that no text contains"
+    )
     lower_case: bool = Field(False, description="lower-case all texts")
     max_length: PositiveInt | None = Field(
         None, description="most tokens of a text, its end not counted; null for the longest of all texts"

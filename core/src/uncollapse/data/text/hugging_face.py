@@ -59,7 +59,8 @@ class HuggingFaceConfig(TextDataConfig):
     type: Literal["huggingface"] = "huggingface"
     dataset: str = Field(
         description=f"name on the Hub; {', '.join(_LOCAL[:-1])} or {_LOCAL[-1]} for data_files; or a folder of "
-        "save_to_disk"
+        "save_to_disk",
+        examples=["ag_news"],
     )
     configuration: str | None = Field(None, description="which of a data set's configurations")
     data_files: Files | dict[str, Files] | None = Field(None, description="files, or files by split")

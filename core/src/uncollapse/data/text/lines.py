@@ -31,7 +31,7 @@ class TextLinesConfig(TextDataConfig):
 
     type: Literal["text_lines"] = "text_lines"
     root: str = Field(".", description="folder of the files; relative to the current folder")
-    train: Files = Field(description="file of training texts, or several")
+    train: Files = Field(description="file of training texts, or several", examples=["data/train.txt"])
     validation: Files | PositiveInt | None = Field(
         None, description="file of validation texts, or several; or how many training texts are held out; null: a tenth"
     )

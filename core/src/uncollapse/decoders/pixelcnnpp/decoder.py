@@ -117,10 +117,13 @@ class PixelCNNPPDecoderConfig(DecoderConfig):
     blocks: PositiveInt = Field(5, description="gated blocks of a level, on the way down and again on the way back")
     filters: PositiveInt = Field(96, description="channels of each of the two streams")
     maps: PositiveInt = Field(16, description="channels of the maps that are made of the latent, at every level")
-    activation: Activation = "concat_elu"
+    activation: Activation = Field("concat_elu", description="nonlinearity of every block")
     dropout: float = Field(0.0, ge=0, lt=1, description="share of hidden values left out; PixelCNN++ used 0.5")
     init_scale: PositiveFloat = Field(1.0, description="standard deviation of layers' outputs at the start")
-    likelihood: Annotated[LikelihoodConfig, Installed("likelihood")] = LogisticMixtureLikelihoodConfig()
+    likelihood: Annotated[LikelihoodConfig, Installed("likelihood")] = Field(
+        LogisticMixtureLikelihoodConfig(),
+        description="what the outputs mean: p(x|z) of a value; must fit the data's support",
+    )
 
     def build(self, context: BuildContext) -> PixelCNNPPDecoder:
         """Return the decoder.
