@@ -205,7 +205,7 @@ def test_applying_writes_a_pipeline_and_overwrites_none(tmp_path: Path) -> None:
     chosen = prescribe(found("collapsed"), RAW).choose("free_bits")
     path = apply(chosen, RAW, tmp_path / "healed.yaml")
     config = load_config(path)
-    assert config.name == "tiny-free_bits"
+    assert (config.name, config.description) == ("tiny-free_bits", chosen.remedy.why)
     assert config.objective.model_dump()["free_bits"] == {"nats": 0.25, "variant": "batch_per_dimension"}
     before = path.read_text()
     with pytest.raises(ConfigError, match="exists already, and nothing is overwritten"):

@@ -144,7 +144,8 @@ def apply(prescription: Prescription, pipeline: Mapping[str, Any], path: Path | 
     path = Path(f"{name}.yaml") if path is None else path
     if path.exists():
         raise ConfigError(f"{path} exists already, and nothing is overwritten; choose another file with --pipeline")
-    config = parse_config({**merged(pipeline, prescription.fragment), "name": name}, origin=str(path))
+    named = {"name": name, "description": prescription.remedy.why}
+    config = parse_config({**merged(pipeline, prescription.fragment), **named}, origin=str(path))
     Pipeline(config).build()
     text = f"# {pipeline['name']} with the remedy {prescription.name}: {prescription.remedy.why}\n{dump_config(config)}"
     try:
