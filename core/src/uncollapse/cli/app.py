@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -10,54 +9,24 @@ import typer
 
 from .. import __version__
 from ..scaffold.kinds import Kind
+from .options import (
+    CheckpointName,
+    Decoding,
+    Device,
+    DeviceName,
+    Failing,
+    Open,
+    Overrides,
+    Quiet,
+    RunPath,
+    Runs,
+    Split,
+    Which,
+)
 
 __all__ = ["HELP", "app", "run"]
 
 HELP = ["-h", "--help"]
-
-
-class Split(StrEnum):
-    """Splits of a data source."""
-
-    train = "train"
-    validation = "validation"
-    test = "test"
-
-
-class Which(StrEnum):
-    """Checkpoints of a run."""
-
-    best = "best"
-    last = "last"
-
-
-class Device(StrEnum):
-    """Where a model runs."""
-
-    auto = "auto"
-    cpu = "cpu"
-    cuda = "cuda"
-    mps = "mps"
-
-
-class Failing(StrEnum):
-    """Findings that a command can fail on."""
-
-    any = "any"
-    partly_collapsed = "partly-collapsed"
-    collapsed = "collapsed"
-    decoder_ignores_z = "decoder-ignores-z"
-    over_informative = "over-informative"
-    inference_lagging = "inference-lagging"
-    not_enough_data = "not-enough-data"
-
-
-class Decoding(StrEnum):
-    """How texts are read off p(x|z)."""
-
-    greedy = "greedy"
-    beam = "beam"
-    sample = "sample"
 
 
 app = typer.Typer(
@@ -68,17 +37,6 @@ app = typer.Typer(
 )
 plugins = typer.Typer(help="List what is installed, or show one component.")
 app.add_typer(plugins, name="plugins")
-
-RunPath = Annotated[Path, typer.Argument(metavar="RUN", help="Run directory.", show_default=False)]
-Overrides = Annotated[
-    list[str] | None,
-    typer.Option("--set", metavar="PATH=VALUE", help="Change a field: training.epochs=10. May be repeated."),
-]
-CheckpointName = Annotated[Which, typer.Option("--checkpoint", help="Weights of the best validation, or the last.")]
-DeviceName = Annotated[Device, typer.Option(help="Where the model runs.")]
-Runs = Annotated[Path, typer.Option("--runs", metavar="DIR", help="Folder of run directories.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar and no summary.")]
-Open = Annotated[bool, typer.Option("--open/--no-open", help="Show the page in the browser.")]
 
 
 def _version(wanted: bool) -> None:

@@ -88,7 +88,7 @@ class TwoLevelPriorConfig(PriorConfig):
         default="standard_normal", validate_default=True, description="prior of the top level z2"
     )
     top_dim: PositiveInt | None = Field(
-        None, description="dimension of z2, the second part of the latent; null: as the posterior says"
+        None, examples=[1], description="dimension of z2, the second part of the latent; null: as the posterior says"
     )
     hidden: tuple[PositiveInt, ...] = Field((300, 300), min_length=1, description="widths of the gated layers of z2")
     logvar_range: tuple[float, float] | None = Field(
