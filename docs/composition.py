@@ -1,7 +1,7 @@
 """Which parts go together: tries every pair of installed parts and writes the page.
 
     python docs/composition.py                 # tries every pair; writes docs/composition.json and docs/composition.md
-    python docs/composition.py --whole         # tries every choice that holds no refused pair; about half an hour
+    python docs/composition.py --whole         # tries every choice that holds no refused pair; takes long
 
 A *choice* is one part of each kind: a method (an objective, or a regularizer beside the ELBO), a decoder, a prior and a
 posterior. Every pair of options is tried in a choice whose other two parts suit both. ``tests/test_composition.py``
