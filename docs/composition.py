@@ -201,19 +201,24 @@ def page(refused: Mapping[Pair, str]) -> str:
 
 
 def try_choices(count: int) -> None:
-    """Try ``count`` different choices without a refused pair, drawn at random, and print those that do not work."""
+    """Try ``count`` different choices without a refused pair, drawn at random; print those that fail."""
     refused = known()
     whole = itertools.product(*(options()[kind] for kind in KINDS))
     open_to_all = [choice for choice in whole if pairs(choice).isdisjoint(refused)]
     tried = random.Random(0).sample(open_to_all, min(count, len(open_to_all)))
-    broken = 0
+    works = 0
     for choice in tried:
         torch.manual_seed(0)
-        found = compose(parts_of(choice))
+        try:
+            found = compose(parts_of(choice))
+        except Exception as error:
+            # One that breaks after validation is what this is to find; the others are still to be tried.
+            print(f"{' + '.join(keys(choice))}: {type(error).__name__}: {error}", flush=True)
+            continue
+        works += found.works
         if not found.works:
-            broken += 1
             print(f"{' + '.join(keys(choice))}: {found.reason.splitlines()[0]}", flush=True)
-    print(f"{len(tried)} of {len(open_to_all)} choices were tried; {broken} were refused")
+    print(f"{len(tried)} of {len(open_to_all)} choices were tried; {works} work")
 
 
 def try_every_pair() -> None:
