@@ -78,7 +78,8 @@ def train_cell(path: Path, curve: str, sweep: Sweep, value: int, seeds: int, ove
         "curve": curve,
         "value": value,
         "pipeline": source.name,
-        "overrides": [*set_to, *overrides],
+        # Where the files lie on this machine is no setting of the experiment.
+        "overrides": [o for o in (*set_to, *overrides) if not o.startswith(("data.root=", "data.download="))],
         "wall_seconds": round(time.perf_counter() - wall, 1),
         "cpu_seconds": round(time.process_time() - cpu, 1),
         "runs": [{"seed": p.config.seed, **asdict(o)} for p, o in zip(pipelines, outcomes, strict=True)],
