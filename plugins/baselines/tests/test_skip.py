@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from pydantic import ValidationError
 from uncollapse.config import BuildContext
 from uncollapse.decoders import ConvDecoder
 from uncollapse.errors import ShapeError
@@ -52,5 +53,10 @@ def test_the_latent_reaches_the_outputs_past_a_cut():
 
 
 def test_other_data_than_images_are_refused():
-    with pytest.raises(ShapeError, match="skip_conv needs images of shape"):
+    with pytest.raises(ShapeError, match=r"event shape \(5,\)"):
         SkipConvDecoderConfig().build(BuildContext(DataSpec((5,), "binary"), (3,)))
+
+
+def test_a_kernel_size_too_few_is_refused_with_the_config():
+    with pytest.raises(ValidationError, match="kernel_size"):
+        SkipConvDecoderConfig(kernel_size=(3, 3))

@@ -2,13 +2,13 @@
 
 from .autoregressive import AutoregressivePixels
 from .autoregressive_text import AutoregressiveText, TextNetwork
-from .conv import ConvDecoder, ConvDecoderConfig
+from .conv import ConvDecoder, ConvDecoderConfig, ConvDecoderFields
 from .gated_pixelcnn import GatedPixelCNNDecoder, GatedPixelCNNDecoderConfig
 from .hvae_conv import HVAEConvDecoder, HVAEConvDecoderConfig
 from .hvae_pixelcnn import HVAEPixelCNNDecoder, HVAEPixelCNNDecoderConfig
 from .lstm import LSTMDecoder, LSTMDecoderConfig
 from .masked_conv import MaskedConv2d
-from .mlp import MLPDecoder, MLPDecoderConfig
+from .mlp import MLPDecoder, MLPDecoderConfig, MLPDecoderFields
 from .pixelcnn import PixelCNNDecoder, PixelCNNDecoderConfig
 from .pixelcnnpp import PixelCNNPPDecoder, PixelCNNPPDecoderConfig
 from .resnet import ResNetDecoder, ResNetDecoderConfig
@@ -21,12 +21,14 @@ __all__ = [
     "AutoregressivePixels",
     "AutoregressiveText",
     "ConvDecoder",
+    "ConvDecoderFields",
     "GatedPixelCNNDecoder",
     "HVAEConvDecoder",
     "HVAEPixelCNNDecoder",
     "IncrementalTokens",
     "LSTMDecoder",
     "MLPDecoder",
+    "MLPDecoderFields",
     "MaskedConv2d",
     "PixelCNNDecoder",
     "PixelCNNPPDecoder",

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, cast
+from typing import Annotated, Any, cast
 
 import torch
 from pydantic import Field, PositiveFloat, PositiveInt, field_validator
 from torch import Size, Tensor, nn
 
-from ..config.component import DecoderConfig, Installed, LikelihoodConfig
+from ..config.component import BuildContext, DecoderConfig, Installed, LikelihoodConfig
 from ..errors import ShapeError
 from ..likelihoods.likelihoods import BernoulliLikelihoodConfig
 from ..weight_norm import initialize_from_data
@@ -116,6 +116,25 @@ class AutoregressiveDecoderConfig(DecoderConfig):
     likelihood: Annotated[LikelihoodConfig, Installed("likelihood")] = Field(
         BernoulliLikelihoodConfig(), description="what the outputs mean: p(x|z) of a value; must fit the data's support"
     )
+
+    def arguments(self, context: BuildContext) -> dict[str, Any]:
+        """Return what these fields, data and latent are to a decoder, by the names of its arguments."""
+        shared = (
+            "kernels",
+            "channels",
+            "conditioning",
+            "maps",
+            "maps_activation",
+            "normalization",
+            "init_scale",
+            "channel_order",
+        )
+        return {
+            "latent_shape": context.latent_shape,
+            "event_shape": context.data.event_shape,
+            "likelihood": self.likelihood.build(context),
+            **{name: getattr(self, name) for name in shared},
+        }
 
     @field_validator("kernels")
     @classmethod

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, PositiveInt, model_validator
 from torch import Tensor, nn
@@ -17,7 +17,7 @@ from ..likelihoods.likelihoods import BernoulliLikelihoodConfig
 from ..protocols import output_channels
 from .transposed_conv import TransposedConv2d
 
-__all__ = ["ConvDecoder", "ConvDecoderConfig", "output_paddings"]
+__all__ = ["ConvDecoder", "ConvDecoderConfig", "ConvDecoderFields", "output_paddings"]
 
 
 def output_paddings(
@@ -99,10 +99,9 @@ class ConvDecoder(nn.Module):
         return distribution
 
 
-class ConvDecoderConfig(DecoderConfig):
-    """Transposed convolutions: Radford et al., DCGAN (2016), section 3, https://arxiv.org/abs/1511.06434."""
+class ConvDecoderFields(DecoderConfig):
+    """Fields of decoders of transposed convolutions, and the arguments that they stand for."""
 
-    type: Literal["conv"] = "conv"
     channels: tuple[PositiveInt, ...] = Field(
         (64, 64, 32), min_length=1, description="channels of the maps, the smallest map's first"
     )
@@ -115,10 +114,35 @@ class ConvDecoderConfig(DecoderConfig):
     )
 
     @model_validator(mode="after")
-    def _fits(self) -> ConvDecoderConfig:
+    def _fits(self) -> Self:
         per_layer(self.kernel_size, len(self.channels), "kernel_size")
         per_layer(self.stride, len(self.channels), "stride")
         return self
+
+    def arguments(self, context: BuildContext) -> dict[str, Any]:
+        """Return the arguments of :class:`ConvDecoder` by name.
+
+        Raises:
+            ShapeError: The data are not images.
+        """
+        event_shape = context.data.event_shape
+        require_image(event_shape, "model.decoder")
+        return {
+            "latent_shape": context.latent_shape,
+            "event_shape": event_shape,
+            "likelihood": self.likelihood.build(context),
+            "channels": self.channels,
+            "kernel_size": self.kernel_size,
+            "stride": self.stride,
+            "activation": self.activation,
+            "hidden": self.hidden,
+        }
+
+
+class ConvDecoderConfig(ConvDecoderFields):
+    """Transposed convolutions: Radford et al., DCGAN (2016), section 3, https://arxiv.org/abs/1511.06434."""
+
+    type: Literal["conv"] = "conv"
 
     def build(self, context: BuildContext) -> ConvDecoder:
         """Return the decoder.
@@ -126,15 +150,4 @@ class ConvDecoderConfig(DecoderConfig):
         Raises:
             ShapeError: The data are not images, or too small for the layers.
         """
-        event_shape = context.data.event_shape
-        require_image(event_shape, "model.decoder")
-        return ConvDecoder(
-            context.latent_shape,
-            event_shape,
-            self.likelihood.build(context),
-            self.channels,
-            self.kernel_size,
-            self.stride,
-            self.activation,
-            self.hidden,
-        )
+        return ConvDecoder(**self.arguments(context))

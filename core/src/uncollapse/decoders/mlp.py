@@ -15,7 +15,7 @@ from ..encoders.mlp import Activation, mlp
 from ..likelihoods import BernoulliLikelihoodConfig
 from ..protocols import output_channels
 
-__all__ = ["MLPDecoder", "MLPDecoderConfig"]
+__all__ = ["MLPDecoder", "MLPDecoderConfig", "MLPDecoderFields"]
 
 
 class MLPDecoder(nn.Module):
@@ -53,15 +53,20 @@ class MLPDecoder(nn.Module):
         return distribution
 
 
-class MLPDecoderConfig(DecoderConfig):
-    """Fully connected layers: Kingma and Welling (2014), appendix C, https://arxiv.org/abs/1312.6114."""
+class MLPDecoderFields(DecoderConfig):
+    """Fields of decoders of fully connected layers."""
 
-    type: Literal["mlp"] = "mlp"
     hidden: tuple[PositiveInt, ...] = Field((256, 256), description="widths of the hidden layers")
     activation: Activation = Field("relu", description="nonlinearity after every hidden layer")
     likelihood: Annotated[LikelihoodConfig, Installed("likelihood")] = Field(
         BernoulliLikelihoodConfig(), description="what the outputs mean: p(x|z) of a value; must fit the data's support"
     )
+
+
+class MLPDecoderConfig(MLPDecoderFields):
+    """Fully connected layers: Kingma and Welling (2014), appendix C, https://arxiv.org/abs/1312.6114."""
+
+    type: Literal["mlp"] = "mlp"
 
     def build(self, context: BuildContext) -> MLPDecoder:
         """Return the decoder."""

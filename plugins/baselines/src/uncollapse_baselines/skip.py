@@ -4,23 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Annotated, Literal
+from typing import Any, Literal
 
-from pydantic import Field, PositiveInt
 from torch import Tensor, nn
 from torch.distributions import Distribution
-from uncollapse.config import BuildContext, DecoderConfig, Installed, LikelihoodConfig
-from uncollapse.decoders import ConvDecoder
-from uncollapse.errors import ShapeError
-from uncollapse.likelihoods import BernoulliLikelihoodConfig
+from uncollapse.config import BuildContext
+from uncollapse.decoders import ConvDecoder, ConvDecoderFields, MLPDecoderFields
+from uncollapse.encoders import ACTIVATIONS, Activation
 from uncollapse.protocols import output_channels
 
 __all__ = ["SkipConvDecoder", "SkipConvDecoderConfig", "SkipMLPDecoder", "SkipMLPDecoderConfig"]
-
-Activation = Literal["relu", "tanh", "elu", "leaky_relu"]
-_ACTIVATIONS: dict[str, type[nn.Module]] = {
-    "relu": nn.ReLU, "tanh": nn.Tanh, "elu": nn.ELU, "leaky_relu": nn.LeakyReLU
-}  # fmt: skip
 
 
 class SkipMLPDecoder(nn.Module):
@@ -55,7 +48,7 @@ class SkipMLPDecoder(nn.Module):
         # The first layer's input is the latent; a second matrix for it would be the same matrix twice.
         self.layers = nn.ModuleList(nn.Linear(n, m) for n, m in zip([size, *hidden], widths, strict=True))
         self.skips = nn.ModuleList(nn.Linear(size, m, bias=False) for m in widths[1:])
-        self.activation = _ACTIVATIONS[activation]()
+        self.activation = ACTIVATIONS[activation]()
 
     def forward(self, z: Tensor) -> Distribution:
         """Return ``p(x|z)``, batch ``[...]``, event ``X``, for ``z [..., *D]``."""
@@ -67,15 +60,10 @@ class SkipMLPDecoder(nn.Module):
         return distribution
 
 
-class SkipMLPDecoderConfig(DecoderConfig):
+class SkipMLPDecoderConfig(MLPDecoderFields):
     """Skip-VAE with fully connected layers: Dieng et al. (2019), https://arxiv.org/abs/1807.04863."""
 
     type: Literal["baselines.skip_mlp"] = "baselines.skip_mlp"
-    hidden: tuple[PositiveInt, ...] = Field((256, 256), description="widths of the hidden layers")
-    activation: Activation = Field("relu", description="nonlinearity after every hidden layer")
-    likelihood: Annotated[LikelihoodConfig, Installed("likelihood")] = Field(
-        BernoulliLikelihoodConfig(), description="what the outputs mean: p(x|z) of a value; must fit the data's support"
-    )
 
     def build(self, context: BuildContext) -> SkipMLPDecoder:
         """Return the decoder."""
@@ -90,19 +78,9 @@ class SkipConvDecoder(ConvDecoder):
     The arguments are those of :class:`~uncollapse.decoders.ConvDecoder`.
     """
 
-    def __init__(
-        self,
-        latent_shape: tuple[int, ...],
-        event_shape: tuple[int, ...],
-        likelihood: nn.Module,
-        channels: Sequence[int] = (64, 64, 32),
-        kernel_size: int | Sequence[int] = 3,
-        stride: int | Sequence[int] = 2,
-        activation: Activation = "relu",
-        hidden: Sequence[int] = (),
-    ) -> None:
-        super().__init__(latent_shape, event_shape, likelihood, channels, kernel_size, stride, activation, hidden)
-        size = math.prod(latent_shape)
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        size = math.prod(self.latent_shape)
         layers = [m for m in self.net if isinstance(m, nn.ConvTranspose2d)]
         self.skips = nn.ModuleList(nn.Linear(size, layer.out_channels, bias=False) for layer in layers)
 
@@ -120,41 +98,15 @@ class SkipConvDecoder(ConvDecoder):
         return distribution
 
 
-class SkipConvDecoderConfig(DecoderConfig):
+class SkipConvDecoderConfig(ConvDecoderFields):
     """Skip-VAE with transposed convolutions: Dieng et al. (2019), https://arxiv.org/abs/1807.04863."""
 
     type: Literal["baselines.skip_conv"] = "baselines.skip_conv"
-    channels: tuple[PositiveInt, ...] = Field(
-        (64, 64, 32), min_length=1, description="channels of the maps, the smallest map's first"
-    )
-    kernel_size: PositiveInt | tuple[PositiveInt, ...] = Field(3, description="one number, or one a layer")
-    stride: PositiveInt | tuple[PositiveInt, ...] = Field(2, description="one number, or one a layer")
-    activation: Activation = Field("relu", description="nonlinearity after every hidden layer")
-    hidden: tuple[PositiveInt, ...] = Field((), description="widths of fully connected layers before the small map")
-    likelihood: Annotated[LikelihoodConfig, Installed("likelihood")] = Field(
-        BernoulliLikelihoodConfig(), description="what the outputs mean: p(x|z) of a value; must fit the data's support"
-    )
 
     def build(self, context: BuildContext) -> SkipConvDecoder:
         """Return the decoder.
 
         Raises:
             ShapeError: The data are not images, or too small for the layers.
-            ConfigError: ``kernel_size`` or ``stride`` has another length than ``channels``.
         """
-        event_shape = context.data.event_shape
-        if len(event_shape) != 3:
-            raise ShapeError(
-                f"model.decoder: baselines.skip_conv needs images of shape (C, H, W), found data of shape {event_shape}"
-                "; use baselines.skip_mlp"
-            )
-        return SkipConvDecoder(
-            context.latent_shape,
-            event_shape,
-            self.likelihood.build(context),
-            self.channels,
-            self.kernel_size,
-            self.stride,
-            self.activation,
-            self.hidden,
-        )
+        return SkipConvDecoder(**self.arguments(context))

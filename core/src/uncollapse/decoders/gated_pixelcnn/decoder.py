@@ -106,18 +106,4 @@ class GatedPixelCNNDecoderConfig(AutoregressiveDecoderConfig):
             ShapeError: The data are not images.
             ConfigError: The channel order does not go with the likelihood or the widths.
         """
-        return GatedPixelCNNDecoder(
-            context.latent_shape,
-            context.data.event_shape,
-            self.likelihood.build(context),
-            self.kernels,
-            self.channels,
-            self.head,
-            self.conditioning,
-            self.maps,
-            maps_activation=self.maps_activation,
-            condition=self.condition,
-            normalization=self.normalization,
-            init_scale=self.init_scale,
-            channel_order=self.channel_order,
-        )
+        return GatedPixelCNNDecoder(**self.arguments(context), head=self.head, condition=self.condition)

@@ -152,18 +152,4 @@ class PixelCNNDecoderConfig(AutoregressiveDecoderConfig):
             ShapeError: The data are not images.
             ConfigError: The channel order does not go with the likelihood or the widths.
         """
-        return PixelCNNDecoder(
-            context.latent_shape,
-            context.data.event_shape,
-            self.likelihood.build(context),
-            self.kernels,
-            self.channels,
-            self.hidden,
-            self.conditioning,
-            self.maps,
-            maps_activation=self.maps_activation,
-            long_skips=self.long_skips,
-            normalization=self.normalization,
-            init_scale=self.init_scale,
-            channel_order=self.channel_order,
-        )
+        return PixelCNNDecoder(**self.arguments(context), hidden=self.hidden, long_skips=self.long_skips)
