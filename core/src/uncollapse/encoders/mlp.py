@@ -29,6 +29,7 @@ ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "silu": nn.SiLU,
     "gelu": nn.GELU,
 }
+"""What builds the layer of each name."""
 
 
 def mlp(sizes: Sequence[int], activation: Activation, *, last: bool) -> nn.Sequential:
