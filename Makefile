@@ -38,7 +38,7 @@ $(READY): constraints.txt core/pyproject.toml $(foreach p,$(PACKAGES),$(p)/pypro
 	test -d $(VENV) || $(PYTHON) -m venv $(VENV) || python3 -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt \
-	  -e 'core[vision,text,report,tracking,test,docs]' $(foreach p,$(filter-out core,$(PACKAGES)),-e $(p)) \
+	  -e 'core[all,test,docs]' -e 'plugins/report[test]' $(foreach p,$(filter-out core,$(PACKAGES)),-e $(p)) \
 	  ruff mypy types-PyYAML pytest-xdist setuptools
 	touch $(READY)
 

@@ -1,9 +1,11 @@
-"""Fixtures for every distribution's tests: reference numbers and real data that lie beside the project."""
+"""Fixtures for every distribution's tests: reference numbers, and real data."""
 
 from __future__ import annotations
 
 import base64
 import json
+import lzma
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+
+TESTS = Path(__file__).resolve().parent / "tests"
+
+sys.path.insert(0, str(TESTS))
+
+pytest_plugins = ["command_fixtures", "known_models"]
 
 SHARED = Path(__file__).resolve().parent.parent / "shared"
 
@@ -33,22 +41,32 @@ def oracle() -> Callable[[str], dict[str, Any]]:
     """Load a file of reference numbers by name: ``source, description, inputs, expected, rtol``, arrays decoded."""
 
     def load(name: str) -> dict[str, Any]:
-        path = SHARED / "oracles" / f"{name}.json"
-        if not path.exists():
-            pytest.skip(f"reference numbers are not here: {path} (they lie beside the project, not in it)")
-        raw = json.loads(path.read_text())
+        raw = json.loads(lzma.decompress((TESTS / "oracles" / f"{name}.json.xz").read_bytes()))
         return {**raw, "inputs": _decode(raw["inputs"]), "expected": _decode(raw["expected"])}
 
     return load
 
 
 @pytest.fixture(scope="session")
-def shared_data() -> Path:
-    """Return the folder of real data sets, or skip."""
-    path = SHARED / "data"
-    if not path.exists():
-        pytest.skip(f"real data are not here: {path} (they lie beside the project, not in it)")
-    return path
+def shared_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder of real data sets: all of them, or the small samples that lie in the repository."""
+    whole = SHARED / "data"
+    if whole.exists():
+        return whole
+    folder = tmp_path_factory.mktemp("data")
+    for packed in (TESTS / "data").rglob("*.xz"):
+        target = folder / packed.relative_to(TESTS / "data").with_suffix("")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(lzma.decompress(packed.read_bytes()))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def full_data(shared_data: Path) -> Path:
+    """Return the folder of the whole data sets, or skip."""
+    if not (SHARED / "data").exists():
+        pytest.skip(f"this needs whole data sets, which are not here: {SHARED / 'data'} (they lie beside the project)")
+    return shared_data
 
 
 @pytest.fixture(autouse=True)

@@ -18,8 +18,8 @@ import yaml
 from uncollapse import Batch, DataSpec, LatentVariableModel
 from uncollapse.config import BuildContext
 from uncollapse.config.pipeline import ModelConfig
-from uncollapse.diagnosis import diagnose
 from uncollapse.estimators import ELBOEstimator
+from uncollapse_diagnosis import diagnose
 
 PIPELINE = Path(__file__).resolve().parent.parent / "examples" / "mae" / "mnist-small.yaml"
 

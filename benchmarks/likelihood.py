@@ -30,12 +30,12 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 from uncollapse import Batch, DataSpec, LatentVariableModel
 from uncollapse.config import BuildContext
 from uncollapse.decoders import ConvDecoder, MLPDecoder
-from uncollapse.decoders.gated_pixelcnn import GatedPixelCNNDecoder
 from uncollapse.encoders import ConvEncoder, MLPEncoder
 from uncollapse.estimators import ImportanceWeightedNLL
 from uncollapse.likelihoods import BernoulliLikelihood
 from uncollapse.posteriors import GaussianPosterior
 from uncollapse.priors.standard_normal import StandardNormalPriorConfig
+from uncollapse_images.decoders.gated_pixelcnn import GatedPixelCNNDecoder
 
 LIMITS = {"mlp": 3.3, "conv": 1.5, "gated": 2.0}
 DIFFERENCE = 1e-4

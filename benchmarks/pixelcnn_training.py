@@ -23,9 +23,9 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
-from uncollapse.decoders import PixelCNNDecoder
-from uncollapse.decoders.pixelcnn.decoder import PRESETS
 from uncollapse.likelihoods import BernoulliLikelihood
+from uncollapse_images.decoders import PixelCNNDecoder
+from uncollapse_images.decoders.pixelcnn.decoder import PRESETS
 
 LIMIT = 0.8
 LATENT, IMAGE = 32, (1, 28, 28)

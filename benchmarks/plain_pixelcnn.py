@@ -11,12 +11,12 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import conv2d, elu
-from uncollapse.decoders import MaskedConv2d
-from uncollapse.decoders.gated_pixelcnn import GatedPixelCNN
-from uncollapse.decoders.gated_pixelcnn.layers import GatedLayer, StackConv2d
-from uncollapse.decoders.pixelcnn import PixelCNN
-from uncollapse.decoders.pixelcnn.blocks import Bottleneck
-from uncollapse.weight_norm import weight_normalized
+from uncollapse_images.decoders import MaskedConv2d
+from uncollapse_images.decoders.gated_pixelcnn import GatedPixelCNN
+from uncollapse_images.decoders.gated_pixelcnn.layers import GatedLayer, StackConv2d
+from uncollapse_images.decoders.pixelcnn import PixelCNN
+from uncollapse_images.decoders.pixelcnn.blocks import Bottleneck
+from uncollapse_images.weight_norm import weight_normalized
 
 __all__ = ["PlainGatedPixelCNN", "PlainPixelCNN"]
 

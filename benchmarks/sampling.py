@@ -31,12 +31,13 @@ from plain_pixelcnn import PlainGatedPixelCNN, PlainPixelCNN
 from rich.console import Console
 from rich.table import Table
 from torch import Tensor, nn
-from uncollapse.decoders import GatedPixelCNNDecoder, LSTMDecoder, PixelCNNDecoder, TokenIds, TransformerDecoder
-from uncollapse.decoders.lstm import LSTMTokens
-from uncollapse.decoders.pixelcnn.decoder import PRESETS
-from uncollapse.decoders.text_search import draw_from
-from uncollapse.decoders.transformer import TransformerTokens
 from uncollapse.likelihoods import BernoulliLikelihood
+from uncollapse_images.decoders import GatedPixelCNNDecoder, PixelCNNDecoder
+from uncollapse_images.decoders.pixelcnn.decoder import PRESETS
+from uncollapse_text.decoders import LSTMDecoder, TokenIds, TransformerDecoder
+from uncollapse_text.decoders.lstm import LSTMTokens
+from uncollapse_text.decoders.text_search import draw_from
+from uncollapse_text.decoders.transformer import TransformerTokens
 
 LATENT, IMAGE = 32, (1, 28, 28)
 TEXTS, LENGTH, WORDS = 64, 20, 10_000

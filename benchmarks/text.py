@@ -26,14 +26,15 @@ from torch.nn.functional import cross_entropy
 from trainer import seconds
 from uncollapse.config import DataConfig
 from uncollapse.config.pipeline import ModelConfig, PipelineConfig, TrainingConfig
-from uncollapse.data import InMemorySource, TextSplit
-from uncollapse.decoders.lstm import LSTMDecoderConfig
-from uncollapse.encoders.lstm import LSTMEncoderConfig
+from uncollapse.data import InMemorySource
+from uncollapse.optimizers import SGDConfig
 from uncollapse.pipeline import Pipeline
 from uncollapse.posteriors.gaussian import GaussianPosteriorConfig
 from uncollapse.protocols import DataSpec, SpecialTokens
 from uncollapse.training import Run, Trainer
-from uncollapse.training.optimizers import SGDConfig
+from uncollapse_text.data import TextSplit
+from uncollapse_text.decoders.lstm import LSTMDecoderConfig
+from uncollapse_text.encoders.lstm import LSTMEncoderConfig
 
 LIMIT = 1.05
 EMBEDDING, HIDDEN, LATENT, WORDS = 128, 256, 32, 10_000

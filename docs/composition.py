@@ -20,10 +20,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from uncollapse.config.component import ComponentConfig
+from uncollapse.config import ComponentConfig
 from uncollapse.plugins import registry
 from uncollapse.protocols import DataSpec, SpecialTokens
-from uncollapse.testing import Composition, Parts, compose
+from uncollapse_kit import Composition, Parts, compose
 
 HERE = Path(__file__).parent
 KINDS = ("method", "decoder", "prior", "posterior")

@@ -11,13 +11,24 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 
 import environments
-from environments import ROOT, BuildWheel, Environment
+from environments import ROOT, BuildWheel, Environment, Provide
 
 
 @pytest.fixture(scope="session", name="build_wheel")
 def build_wheel_once(tmp_path_factory: pytest.TempPathFactory) -> BuildWheel:
     """Return what builds a distribution's wheel the first time it is asked; all wheels lie in one folder."""
     return cache(partial(environments.build_wheel, folder=tmp_path_factory.mktemp("wheels")))
+
+
+@pytest.fixture
+def provide(build_wheel: BuildWheel) -> Provide:
+    """Return what builds the wheels of distributions and of what they need, for the pip of an environment."""
+
+    def build(*names: str) -> None:
+        for name in sorted(environments.needed(*names)):
+            build_wheel(ROOT / "plugins" / name)
+
+    return build
 
 
 @pytest.fixture

@@ -3,22 +3,49 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import site
 import subprocess
 import sys
+import tomllib
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import distribution
 from pathlib import Path
 
-__all__ = ["ROOT", "BuildWheel", "Environment", "build_wheel", "new_environment", "run"]
+__all__ = ["ROOT", "BuildWheel", "Environment", "Provide", "build_wheel", "needed", "new_environment", "run"]
 
 ROOT = Path(__file__).resolve().parent.parent
 
 BuildWheel = Callable[[Path], Path]
 """From a distribution's folder to its wheel."""
+
+Provide = Callable[..., None]
+"""Builds the wheels of distributions of this repository, given by their folders' names, and of all that they need."""
+
+
+def needed(*names: str) -> set[str]:
+    """Return the folders under ``plugins`` of distributions and of all that they need, with their extras.
+
+    Args:
+        names: Folders, ``mae`` say, or with an extra ``mae[test]``.
+    """
+    found: set[tuple[str, str]] = set()
+    waiting = list(names)
+    while waiting:
+        name, _, extra = waiting.pop().removesuffix("]").partition("[")
+        if (name, extra) in found or name == "uncollapse":
+            continue
+        found.add((name, extra))
+        project = tomllib.loads((ROOT / "plugins" / name / "pyproject.toml").read_text())["project"]
+        wanted = [*project.get("dependencies", ()), *project.get("optional-dependencies", {}).get(extra, ())]
+        for requirement in wanted:
+            match = re.match(r"uncollapse-(\w+)(\[\w+\])?", requirement)
+            if match:
+                waiting.append(match[1] + (match[2] or ""))
+    return {name for name, _ in found}
 
 
 def run(*command: str | Path, **kwargs) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from uncollapse.testing import compose
+from uncollapse_kit import compose
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 sys.path.insert(0, str(DOCS))

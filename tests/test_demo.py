@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 from rich.console import Console
-from uncollapse.demo import demo_pipelines, run_demo
-from uncollapse.demo import run as demo_module
 from uncollapse.errors import RunDirectoryError
 from uncollapse.pipeline import Pipeline
+from uncollapse_report.demo import demo_pipelines, run_demo
+from uncollapse_report.demo import run as demo_module
 
 KEYS = [
     "name",

@@ -37,7 +37,8 @@ import yaml
 from typer.main import get_command
 from uncollapse.cli import main
 from uncollapse.cli.app import app
-from uncollapse.config.component import Installed
+from uncollapse.cli.contributed import contribute
+from uncollapse.config import Installed
 from uncollapse.config.load import load_config, parse_config
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -148,7 +149,7 @@ def test_pipelines_and_fragments(block: Block) -> None:
         assert over(whole, raw) == whole
         return
     if not {"name", "data", "model"} <= raw.keys():
-        base = yaml.safe_load((files("uncollapse.demo") / "vae.yaml").read_text())
+        base = yaml.safe_load((files("uncollapse_report.demo") / "vae.yaml").read_text())
         raw = over(over(base, {"training": {"epochs": 1000}}), raw)
     parse_config(raw, origin=str(block))
 
@@ -223,6 +224,7 @@ def check_call(words: list[str]) -> None:
 
 def check_uncollapse(words: list[str]) -> None:
     """Let the command line's own parser read the words, and validate the pipeline that they name."""
+    contribute(app)
     command: Any = get_command(app)
     while words and hasattr(command, "commands"):
         assert words[0] in command.commands, f"uncollapse has no command {words[0]!r}"

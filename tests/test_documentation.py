@@ -14,7 +14,7 @@ import yaml
 from pydantic import BaseModel
 from torch import Tensor
 from torch.distributions import Distribution
-from uncollapse.config.component import KINDS, ComponentConfig
+from uncollapse.config import KINDS, ComponentConfig
 from uncollapse.config.describe import describe_fields, sections_of
 from uncollapse.config.pipeline import PipelineConfig
 from uncollapse.errors import ConfigError

@@ -8,9 +8,12 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from environments import ROOT, BuildWheel, Environment, run
+from environments import ROOT, BuildWheel, Environment, Provide, needed, run
 
 DISTRIBUTIONS = {"uncollapse": ROOT / "core", **{f"uncollapse-{p.name}": p for p in (ROOT / "plugins").iterdir() if p.is_dir()}}  # fmt: skip
+
+
+TEMPLATES = ROOT / "plugins" / "kit" / "src" / "uncollapse_kit" / "scaffold" / "templates"
 
 
 @pytest.fixture(scope="module")
@@ -30,14 +33,25 @@ def test_wheel_is_complete(wheels: dict[str, Path], name: str) -> None:
     assert modules <= set(names), sorted(modules - set(names))
 
 
-def test_core_wheel_carries_its_data(wheels: dict[str, Path]) -> None:
-    names = zipfile.ZipFile(wheels["uncollapse"]).namelist()
-    assert "uncollapse/demo/vae.yaml" in names
-    assert any(n.startswith("uncollapse/report/templates/") for n in names)
-    templates = ROOT / "core" / "src" / "uncollapse" / "scaffold" / "templates"
-    assert {
-        f"uncollapse/scaffold/templates/{p.relative_to(templates).as_posix()}" for p in templates.glob("*/*")
-    } <= set(names)
+DATA = {
+    "uncollapse": ("data/digits.npz", "plugins/unprefixed.json"),
+    "uncollapse-diagnosis": ("known_remedies.yaml",),
+    "uncollapse-report": ("demo/vae.yaml", "templates/page.html.j2"),
+    "uncollapse-kit": tuple(
+        f"scaffold/templates/{p.relative_to(TEMPLATES).as_posix()}" for p in sorted(TEMPLATES.glob("*/*"))
+    ),
+}
+
+
+@pytest.mark.parametrize("name", DATA)
+def test_wheels_carry_their_data(wheels: dict[str, Path], name: str) -> None:
+    names = zipfile.ZipFile(wheels[name]).namelist()
+    assert DATA[name]
+    assert {f"{name.replace('-', '_')}/{path}" for path in DATA[name]} <= set(names)
+
+
+TOOLS = ("report", "kit")
+"""Distributions that bring commands and no component."""
 
 
 def test_wheels_work_alone(wheels: dict[str, Path], tmp_path: Path) -> None:
@@ -65,7 +79,7 @@ def test_wheels_work_alone(wheels: dict[str, Path], tmp_path: Path) -> None:
     assert set(listed) == {"core", *(n.removeprefix("uncollapse-") for n in DISTRIBUTIONS if n != "uncollapse")}
     for name, (error, count) in listed.items():
         assert error == "None", name
-        assert int(count) > 0, name
+        assert (int(count) > 0) == (name not in TOOLS), name
 
 
 SMALLEST = {
@@ -78,14 +92,49 @@ SMALLEST = {
 }
 # Five epochs: warm-ups have to fit.
 SHORT = ("training.epochs=5", "data.limit=128", "data.batch_size=32", "evaluation.estimators=[{type: elbo}]")
+PLUGINS = [n.removeprefix("uncollapse-") for n in DISTRIBUTIONS if n != "uncollapse"]
+
+IMPORT_ALL = """
+import importlib, pkgutil, sys
+package = importlib.import_module(sys.argv[1])
+for module in pkgutil.walk_packages(package.__path__, package.__name__ + "."):
+    # The kit's fixture needs pytest, which only those who test have.
+    if not module.name.endswith("pytest_plugin"):
+        importlib.import_module(module.name)
+from uncollapse.plugins import registry
+print([p.name for p in registry().plugins], [p.error for p in registry().plugins if p.error])
+"""
 
 
-@pytest.mark.parametrize("name", [n.removeprefix("uncollapse-") for n in DISTRIBUTIONS if n != "uncollapse"])
-def test_a_plugin_alone_beside_the_core_trains_its_smallest_example(
-    name: str, environment: Environment, build_wheel: BuildWheel, shared_data: Path, tmp_path: Path
+def test_the_core_alone_trains_on_digits(environment: Environment, tmp_path: Path) -> None:
+    environment.run("pip", "install", "uncollapse", cwd=tmp_path)
+    (tmp_path / "p.yaml").write_text(
+        "name: alone\ndata: {type: digits, binarize: dynamic}\nmodel: {encoder: mlp, decoder: mlp, posterior: "
+        "{type: gaussian, latent_dim: 4}}\ntraining: {epochs: 1}\nevaluation: {estimators: [elbo, mutual_information]}"
+    )
+    said = environment.run("uncollapse", "train", "p.yaml", cwd=tmp_path)
+    assert "Everything is in runs/alone" in said
+    assert "mutual_information" in environment.run("uncollapse", "evaluate", "runs/alone", cwd=tmp_path)
+    assert "samples.npz" in environment.run("uncollapse", "sample", "runs/alone", cwd=tmp_path)
+    assert environment.run("uncollapse", "plugins", cwd=tmp_path).startswith("core  uncollapse ")
+
+
+@pytest.mark.parametrize("name", PLUGINS)
+def test_a_distribution_is_whole_beside_what_it_declares(
+    name: str, environment: Environment, provide: Provide, tmp_path: Path
 ) -> None:
-    build_wheel(ROOT / "plugins" / name)
+    provide(name)
     environment.run("pip", "install", f"uncollapse-{name}", cwd=tmp_path)
+    said = environment.run("python", "-c", IMPORT_ALL, f"uncollapse_{name}", cwd=tmp_path)
+    assert said.splitlines()[-1] == f"{['core', *sorted(needed(name))]} []"
+
+
+@pytest.mark.parametrize("name", SMALLEST)
+def test_a_remedy_trains_its_smallest_example(
+    name: str, environment: Environment, provide: Provide, shared_data: Path, tmp_path: Path
+) -> None:
+    provide(name, "images", "measures")
+    environment.run("pip", "install", f"uncollapse-{name}", "uncollapse-images", "uncollapse-measures", cwd=tmp_path)
     example = ROOT / "examples" / SMALLEST[name]
     changes = [*SHORT, "evaluation.probes=[]", "evaluation.examples=64", "training.device=cpu"]
     if "type: omniglot" in example.read_text():
@@ -96,4 +145,5 @@ def test_a_plugin_alone_beside_the_core_trains_its_smallest_example(
     environment.run("uncollapse", "train", example, *overrides, "--name", "run", "--quiet", cwd=tmp_path)
     assert (tmp_path / "runs" / "run" / "results.json").exists()
     listed = json.loads((tmp_path / "runs" / "run" / "environment.json").read_text())
-    assert [p["distribution"] for p in listed["plugins"]] == ["uncollapse", f"uncollapse-{name}"]
+    installed = needed(name, "images", "measures")
+    assert [p["name"] for p in listed["plugins"]] == ["core", *sorted(installed)]

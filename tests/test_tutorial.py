@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from environments import ROOT, Environment
+from environments import ROOT, Environment, Provide
 
 PAGE = ROOT / "docs" / "your_own_plugin.md"
 
@@ -84,7 +84,8 @@ class Reader:
         (self.folder / name).write_text(content)
 
 
-def test_the_tutorial_word_for_word(environment: Environment, tmp_path: Path) -> None:
+def test_the_tutorial_word_for_word(environment: Environment, provide: Provide, tmp_path: Path) -> None:
+    provide("report", "kit")
     reader = Reader(environment, tmp_path)
     kinds = []
     for block in blocks():

@@ -1,6 +1,7 @@
 """A page for every public module: the names of its ``__all__``, with their docstrings.
 
-Public are ``uncollapse`` and the modules right below it, and of a plugin its package and its pure functions. A name
+Public are ``uncollapse`` and the modules right below it; of another distribution the names that its package offers and
+its pure functions, or, where the package offers none, the modules right below it. A name
 that several modules offer is documented once, with a module rather than with a package's front door.
 """
 
@@ -18,7 +19,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from uncollapse.config.component import ComponentConfig
+from uncollapse.config import ComponentConfig
 from uncollapse.plugins import registry
 from writing import heading, table, write_pages
 
@@ -26,8 +27,8 @@ if TYPE_CHECKING:
     from sphinx.application import Sphinx
 
 FOLDER = "api"
-_NOT_PUBLIC = {"cli"}
-"""The command line is documented by its commands."""
+_NOT_PUBLIC = {"cli", "commands", "builtin", "plugin", "plain_remedies", "known"}
+"""The command line is documented by its commands, and what a plugin brings by the pages of components."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,8 @@ def public_modules() -> tuple[str, ...]:
     found = []
     for package in packages():
         below = [m.name for m in pkgutil.iter_modules(importlib.import_module(package).__path__)]
-        wanted = [n for n in below if package == "uncollapse" or n == "functional"]
+        offers = package != "uncollapse" and hasattr(importlib.import_module(package), "__all__")
+        wanted = [n for n in below if not offers or n == "functional"]
         found += [package, *(f"{package}.{n}" for n in wanted if n not in _NOT_PUBLIC and not n.startswith("_"))]
     return tuple(n for n in found if hasattr(importlib.import_module(n), "__all__"))
 

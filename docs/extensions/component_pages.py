@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 from pydantic import BaseModel
-from uncollapse.config.component import KINDS, BuildContext, ComponentConfig, Installed
+from uncollapse.config import KINDS, BuildContext, ComponentConfig, Installed
 from uncollapse.config.describe import describe_fields, sections_of
 from uncollapse.config.pipeline import PipelineConfig
 from uncollapse.errors import ConfigError

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import yaml
 from repository_pages import ROOT, readmes
 from sphinx.util.docutils import SphinxDirective
-from uncollapse.demo import comparison
 from uncollapse.plugins import registry
 from uncollapse.protocols import Estimate
-from uncollapse.report.numbers import table as report_table
-from uncollapse.report.records import ReportRun
+from uncollapse_report.demo import comparison
+from uncollapse_report.numbers import table as report_table
+from uncollapse_report.records import ReportRun
 
 if TYPE_CHECKING:
     from docutils.nodes import Node

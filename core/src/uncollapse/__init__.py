@@ -5,8 +5,10 @@ Names are loaded when first used, so that the command line answers ``--help`` wi
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from .lazy import lazily
+from .version import __version__ as __version__
 
 if TYPE_CHECKING:
     from .distributions import DiagonalNormal, kl_per_dimension, rsample_and_log_prob
@@ -16,7 +18,6 @@ if TYPE_CHECKING:
     from .pipeline import Pipeline
     from .protocols import Batch, DataSpec, Estimate, Loss, Penalty, Progress
 
-__version__ = "0.1.0"
 
 _HOME = {
     "Batch": "protocols",
@@ -50,8 +51,4 @@ __all__ = [
     "rsample_and_log_prob",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    if name in _HOME:
-        return getattr(import_module(f".{_HOME[name]}", __name__), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__getattr__ = lazily(__name__, _HOME)

@@ -54,12 +54,12 @@ class RunDirectoryError(UncollapseError):
 class MissingExtraError(UncollapseError, ImportError):
     """An optional dependency is needed; the message holds the pip command that brings it."""
 
-    def __init__(self, package: str, extra: str, purpose: str) -> None:
+    def __init__(self, package: str, requirement: str, purpose: str) -> None:
         super().__init__(
             f"{purpose} needs the package {package!r}, which is not installed. "
-            f"Install it with: pip install 'uncollapse[{extra}]'"
+            f"Install it with: pip install '{requirement}'"
         )
-        self.package, self.extra = package, extra
+        self.package, self.requirement = package, requirement
 
 
 class NonFiniteLossError(UncollapseError, ArithmeticError):

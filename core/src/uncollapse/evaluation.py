@@ -4,24 +4,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import asdict
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
-from .config.component import BuildContext
+from .component import BuildContext
+from .config import EvaluationConfig
 from .distributions import gaussian_base
 from .errors import ConfigError, ShapeError
-from .estimators.passes import AT_END, device_of, exact_gaussian, measuring, posterior_mean
 from .model import LatentVariableModel
+from .passes import AT_END, device_of, exact_gaussian, measuring, posterior_mean
 from .protocols import Batch, DataSource, Estimate, NeedsTrainingData, Split, mixed
-
-if TYPE_CHECKING:
-    from .config.pipeline import EvaluationConfig
+from .randomness import separate_stream
 
 __all__ = ["check_evaluation", "encode", "evaluate"]
 
@@ -147,7 +145,7 @@ def evaluate(built: Evaluable, config: EvaluationConfig, seed: int) -> dict[str,
     def batches() -> Iterator[Batch]:
         return _batches(split, config.batch_size, config.examples, device)
 
-    with _random_state(device):
+    with separate_stream(None, device):
         for estimator in config.estimators:
             torch.manual_seed(seed)
             try:
@@ -239,19 +237,3 @@ def _add(results: dict[str, Any], found: Mapping[str, Estimate]) -> None:
         each = estimate.per_dimension
         record["per_dimension"] = None if each is None else [v if math.isfinite(v) else None for v in each]
         results[key] = record
-
-
-@contextmanager
-def _random_state(device: torch.device) -> Iterator[None]:
-    """Give torch's generators of the CPU and of ``device`` their state back at the end."""
-    backend = getattr(torch, device.type)
-    cpu = torch.get_rng_state()
-    own = None
-    if device.type != "cpu":
-        own = backend.get_rng_state() if device.type == "mps" else backend.get_rng_state(device)
-    try:
-        yield
-    finally:
-        torch.set_rng_state(cpu)
-        if own is not None:
-            _ = backend.set_rng_state(own) if device.type == "mps" else backend.set_rng_state(own, device)

@@ -12,7 +12,7 @@ from torch.distributions import Distribution
 
 from .distributions import DiagonalNormal, TermwiseDensity, analytic_kl, gaussian_base, kl_per_dimension
 from .errors import ConfigError
-from .protocols import Progress
+from .records import Progress
 
 __all__ = ["Gathered", "Inference", "RateMode", "gather_batch"]
 

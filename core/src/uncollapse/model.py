@@ -12,17 +12,8 @@ from torch.distributions import Distribution
 from .distributions import DiagonalNormal, FactorizedDensity, rsample_and_log_prob
 from .errors import ConfigError
 from .inference import Inference
-from .protocols import (
-    Bindable,
-    DataInitialized,
-    Decoder,
-    Encoder,
-    Hierarchical,
-    Posterior,
-    Prior,
-    Progress,
-    TopBindable,
-)
+from .parts import Bindable, DataInitialized, Decoder, Encoder, Hierarchical, Posterior, Prior, TopBindable
+from .records import Progress
 
 __all__ = ["LatentVariableModel"]
 

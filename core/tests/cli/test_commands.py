@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -29,7 +30,7 @@ def output(capsys: pytest.CaptureFixture[str], *argv: str) -> str:
 
 COMMANDS = [
     [],
-    *([name] for name in ("train", "evaluate", "sample", "report", "schema", "demo", "plugins", "new-plugin", "check")),
+    *([name] for name in ("train", "evaluate", "sample", "schema", "plugins")),
     ["plugins", "show"],
 ]
 
@@ -47,8 +48,99 @@ assert not loaded, loaded
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    for words in ("--resume", "--checkpoint", "--sampler", "--seeds", "PIPELINE", "TYPE"):
+    for words in ("--resume", "--checkpoint", "--sampler", "PIPELINE", "TYPE"):
         assert words in done.stdout
+
+
+PATH = """\
+import sys
+sys.path.insert(0, {folder!r})
+from uncollapse.cli import main
+"""
+
+
+def contribute(folder: Path, source: str, **commands: str) -> None:
+    """Install a distribution that brings commands, as pip leaves it."""
+    (folder / "guest_commands.py").write_text(source)
+    info = folder / "guest-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: guest\nVersion: 1.0\n")
+    lines = [f"{name} = guest_commands:{function}" for name, function in commands.items()]
+    (info / "entry_points.txt").write_text(
+        "\n".join(["[uncollapse]", "guest = guest", "[uncollapse.commands]", *lines])
+    )
+
+
+def run_with(folder: Path, body: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    script = PATH.format(folder=str(folder)) + body
+    return subprocess.run(
+        [sys.executable, "-c", script],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "COLUMNS": "200", **environment},
+    )
+
+
+GUEST = """\
+import typer
+def greet(name: str = "you") -> None:
+    \"\"\"Say hello.\"\"\"
+    print("hello", name)
+several = typer.Typer(help="Several at once.")
+@several.command("one")
+def one() -> None:
+    print("one of several")
+@several.command("two")
+def two() -> None:
+    print("two of several")
+nothing = 7
+"""
+
+
+def test_another_distribution_s_commands_are_found_by_metadata(tmp_path: Path) -> None:
+    contribute(tmp_path, GUEST, greet="greet", several="several")
+    done = run_with(tmp_path, "raise SystemExit(main(['greet', '--name', 'Ada']))")
+    assert (done.returncode, done.stdout) == (0, "hello Ada\n"), done.stderr
+    assert run_with(tmp_path, "main(['several', 'two'])").stdout == "two of several\n"
+    said = run_with(tmp_path, "main(['--help']); assert not {'torch', 'numpy', 'pydantic'} & set(sys.modules)")
+    assert said.returncode == 0, said.stderr
+    assert re.search(r"greet +Say hello\.", said.stdout)
+    assert re.search(r"several +Several at once\.", said.stdout)
+
+
+def test_a_broken_command_says_why_and_takes_nothing_down(tmp_path: Path) -> None:
+    contribute(tmp_path, "raise ImportError('no such library')", greet="greet")
+    said = run_with(tmp_path, "main(['--help'])").stdout
+    assert "(broken: importing guest_commands:greet raised ImportError: no such library)" in said
+    done = run_with(tmp_path, "raise SystemExit(main(['greet', '--name', 'Ada']))")
+    assert done.returncode == 2
+    assert done.stderr == (
+        "error: the command 'greet' of guest is broken: importing guest_commands:greet raised ImportError: no such "
+        "library\n"
+    )
+    assert run_with(tmp_path, "raise SystemExit(main(['--version']))").returncode == 0
+
+
+def test_what_is_no_command_is_broken(tmp_path: Path) -> None:
+    contribute(tmp_path, GUEST, greet="nothing")
+    done = run_with(tmp_path, "raise SystemExit(main(['greet']))")
+    assert "guest_commands:nothing is no function and no typer.Typer: int" in done.stderr
+
+
+def test_a_command_of_the_core_s_name_is_refused(tmp_path: Path) -> None:
+    contribute(tmp_path, GUEST, train="greet")
+    said = run_with(tmp_path, "main(['--help'])").stdout
+    assert "guest also brings a command 'train', which is taken" in said
+    assert "Say hello" not in said
+
+
+@pytest.mark.parametrize("value", ["guest", "all"])
+def test_commands_are_switched_off_with_their_plugin(value: str, tmp_path: Path) -> None:
+    contribute(tmp_path, GUEST, greet="greet")
+    done = run_with(tmp_path, "raise SystemExit(main(['greet']))", UNCOLLAPSE_DISABLE_PLUGINS=value)
+    assert done.returncode == 2
+    assert "No such command 'greet'" in done.stderr
 
 
 def test_the_entry_point_is_installed() -> None:
@@ -116,16 +208,6 @@ def test_evaluate_without_a_section_measures_what_a_verdict_needs(
     assert Run("runs/tiny").results is None
 
 
-def test_sample_writes_a_picture(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    image = pytest.importorskip("PIL.Image", reason="looking at the picture needs Pillow")
-    said = output(capsys, "sample", "runs/tiny", "--count", "10")
-    assert said == "10 samples are in runs/tiny/samples.png "
-    with image.open("runs/tiny/samples.png") as picture:
-        # 4 columns and 3 rows of 8×8 with a gap of 1.
-        assert picture.size == (35, 26)
-        assert picture.getcolors() is not None
-
-
 def test_sample_writes_numbers_that_follow_from_the_seed(finished: Path) -> None:
     def draw(name: str, *more: str) -> np.ndarray:
         assert main(["sample", "runs/tiny", "-n", "5", "-o", name, *more]) == 0
@@ -142,45 +224,6 @@ def test_sample_writes_numbers_that_follow_from_the_seed(finished: Path) -> None
     assert ((means > 0) & (means < 1)).all()
 
 
-def test_vectors_are_no_picture(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    np.savez("d.npz", x=np.random.default_rng(0).normal(size=(60, 3)))
-    changes = ["data={type: arrays, path: d.npz, batch_size: 20}", "model.decoder.likelihood=gaussian", "evaluation={}"]
-    assert main(["train", "p.yaml", "--quiet", *(part for change in changes for part in ("--set", change))]) == 0
-    assert output(capsys, "sample", "runs/tiny") == "64 samples are in runs/tiny/samples.npz "
-    assert main(["sample", "runs/tiny", "--output", "x.png"]) == 2
-    assert capsys.readouterr().err == (
-        "error: --output x.png: the run's data have shape (3,) and support 'real', which is no picture; use a name "
-        "that ends in .npz\n"
-    )
-
-
-def test_report_on_one_run_and_on_two(
-    finished: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    pytest.importorskip("plotly", reason="needs the extra 'report'")
-    opened: list[str] = []
-    monkeypatch.setattr("webbrowser.open", opened.append)
-    assert output(capsys, "report", "runs/tiny", "--open") == "Written to runs/tiny/report.html "
-    assert opened == [f"file://{finished}/runs/tiny/report.html"]
-    assert output(capsys, "report", "runs/tiny", "runs/tiny") == "Written to report.html "
-    assert "tiny" in Path("report.html").read_text(encoding="utf-8")
-
-
-def test_demo_is_handed_what_was_asked(
-    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    asked: dict[str, object] = {}
-
-    def run_demo(folder: Path, seeds: int, *, quiet: bool, console: object) -> Path:
-        asked.update(folder=folder, seeds=seeds, quiet=quiet)
-        return folder / "report.html"
-
-    monkeypatch.setattr("uncollapse.demo.run_demo", run_demo)
-    said = output(capsys, "demo", "--seeds", "3", "--runs", "there", "--quiet")
-    assert asked == {"folder": Path("there"), "seeds": 3, "quiet": True}
-    assert said == "Written to there/report.html "
-
-
 def test_plugins_lists_all_and_why_some_are_not_there(
     folder: Path,
     capsys: pytest.CaptureFixture[str],
@@ -194,7 +237,7 @@ def test_plugins_lists_all_and_why_some_are_not_there(
     monkeypatch.setattr("uncollapse.plugins.manager.entry_points", lambda group: points)
     said = output(capsys, "plugins")
     assert f"core uncollapse {__version__}" in said
-    assert "data arrays, cifar10, digits" in said
+    assert "data arrays, digits" in said
     assert "broken: importing broken_plugin raised ImportError: no such library" in said
     assert f"switched off by the environment variable {DISABLE}" in said
 
@@ -213,6 +256,6 @@ def test_plugins_shows_a_component(capsys: pytest.CaptureFixture[str], monkeypat
     assert "moments │ list of moment transform │ [] │" in said
 
 
-@pytest.mark.parametrize("name", ["standard_normal", "linear", "adam", "knn", "omniglot", "arrays", "nll", "pixelcnn"])
+@pytest.mark.parametrize("name", ["standard_normal", "linear", "adam", "cosine", "arrays", "nll", "bernoulli"])
 def test_plugins_shows_every_kind(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert name in output(capsys, "plugins", "show", name)

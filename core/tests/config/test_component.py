@@ -8,18 +8,25 @@ from typing import Annotated, Any, Literal
 import pytest
 import torch
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
-from uncollapse.config import KINDS, BuildContext, ComponentConfig, Installed, PriorConfig, ScheduleConfig
-from uncollapse.config.component import DecoderConfig
+from uncollapse.config import (
+    KINDS,
+    BuildContext,
+    ComponentConfig,
+    DecoderConfig,
+    Installed,
+    PriorConfig,
+    ScheduleConfig,
+)
 from uncollapse.config.pipeline import TrainingConfig, schedules_in
 from uncollapse.decoders.mlp import MLPDecoderConfig
 from uncollapse.likelihoods.likelihoods import BernoulliLikelihoodConfig, CategoricalLikelihoodConfig
 from uncollapse.objectives.elbo import ELBOConfig
+from uncollapse.optimizers import AdamConfig
 from uncollapse.plugins import registry
 from uncollapse.posteriors.gaussian import GaussianPosteriorConfig
 from uncollapse.priors.standard_normal import StandardNormalPriorConfig
 from uncollapse.protocols import DataSpec
 from uncollapse.schedules.schedules import ConstantScheduleConfig, LinearScheduleConfig
-from uncollapse.training.optimizers import AdamConfig
 
 
 class Holder(BaseModel):

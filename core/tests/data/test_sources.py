@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from pydantic import ValidationError
+from sklearn.datasets import load_digits
 from uncollapse.data import ArraysConfig, DigitsConfig, InMemorySource
 from uncollapse.errors import ConfigError, DataError
 from uncollapse.protocols import DataSpec, Split
@@ -35,11 +37,15 @@ def test_digits_have_the_documented_sizes_and_are_disjoint() -> None:
     assert (len(source.train), len(source.validation), len(source.test)) == (1297, 200, 300)
     assert source.spec == DataSpec((1, 8, 8), "unit_interval", 10)
     assert source.label_names == tuple("0123456789")
-    from sklearn.datasets import load_digits
-
     together = rows(torch.cat([everything(s) for s in (source.train, source.validation, source.test)]))
     original = rows(torch.from_numpy(load_digits().images).float()[:, None] / 16)
     assert sorted(together) == sorted(original)
+
+
+def test_digits_are_those_of_scikit_learn_in_their_order() -> None:
+    with files("uncollapse.data").joinpath("digits.npz").open("rb") as file, np.load(file) as ours:
+        assert np.array_equal(ours["images"], load_digits().images)
+        assert np.array_equal(ours["labels"], load_digits().target)
 
 
 def test_digits_keep_every_class_in_its_share() -> None:

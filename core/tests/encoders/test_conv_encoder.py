@@ -1,7 +1,7 @@
 import pytest
 import torch
 from pydantic import ValidationError
-from uncollapse.config.component import BuildContext
+from uncollapse.config import BuildContext
 from uncollapse.encoders import ConvEncoder
 from uncollapse.encoders.conv import map_sizes
 from uncollapse.errors import ConfigError, ShapeError

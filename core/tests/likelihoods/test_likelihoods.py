@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from torch import nn
 from torch.distributions import Bernoulli, Categorical, Independent, Normal
 from torch.testing import assert_close
-from uncollapse.config.component import BuildContext
+from uncollapse.config import BuildContext
 from uncollapse.likelihoods import (
     BernoulliLikelihood,
     BernoulliPixels,

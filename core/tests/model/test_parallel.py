@@ -12,10 +12,10 @@ from torch.testing import assert_close
 # One process's work; also run here, on the whole batch, as the reference.
 WORK = '''
 import torch
-from uncollapse.config.component import BuildContext
+from uncollapse.config import BuildContext
 from uncollapse.objectives import ELBO, FreeBits
 from uncollapse.protocols import Batch, DataSpec, Progress
-from uncollapse.testing import reference_model
+from uncollapse_kit import reference_model
 
 CONTEXT = BuildContext(DataSpec((4,), "real"), latent_shape=(3,))
 VARIANTS = ("batch_total", "batch_per_dimension", "example_total", "example_per_dimension")

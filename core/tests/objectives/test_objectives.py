@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.distributions import Independent, Laplace, MultivariateNormal, Normal
 from torch.testing import assert_close
 from uncollapse import LatentVariableModel
-from uncollapse.config.component import BuildContext
+from uncollapse.config import BuildContext
 from uncollapse.distributions import DiagonalNormal, kl_per_dimension
 from uncollapse.errors import ConfigError
 from uncollapse.objectives import ELBO, FreeBits, Reconstruction, free_bits
@@ -20,7 +20,7 @@ from uncollapse.objectives.elbo import ELBOConfig
 from uncollapse.objectives.reconstruction import ReconstructionConfig
 from uncollapse.protocols import Batch, DataSpec, Progress
 from uncollapse.schedules import LinearSchedule
-from uncollapse.testing import reference_model
+from uncollapse_kit import reference_model
 
 X, D, NOISE = 4, 2, 0.6
 CONTEXT = BuildContext(DataSpec((X,), "real"), latent_shape=(D,), steps_per_epoch=10)

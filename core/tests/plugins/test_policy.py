@@ -79,7 +79,8 @@ def load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Load]:
         with warnings.catch_warnings():
             warnings.simplefilter(action)
             registry = load_registry(api=api)
-        return registry, next(p for p in registry.plugins if p.name == "third")
+            plugin = next(p for p in registry.plugins if p.name == "third")
+        return registry, plugin
 
     yield load
     sys.modules.pop("third_party_plugin", None)

@@ -10,7 +10,12 @@ from uncollapse import DataSpec, DiagonalNormal, LatentVariableModel
 from uncollapse.config import BuildContext
 from uncollapse.errors import ConfigError
 from uncollapse.protocols import ReportsProgress
-from uncollapse.samplers import COMPONENTS, AncestralSampler, ScaledGaussianSampler
+from uncollapse.samplers import (
+    AncestralSampler,
+    AncestralSamplerConfig,
+    ScaledGaussianSampler,
+    ScaledGaussianSamplerConfig,
+)
 
 
 class Prior(nn.Module):
@@ -118,9 +123,9 @@ def test_means_of_a_decoder_without_any_are_an_error(sampler):
 
 def test_configs_build(model):
     context = BuildContext(DataSpec((1, 2), "real"))
-    for config in COMPONENTS:
+    for config in (AncestralSamplerConfig, ScaledGaussianSamplerConfig):
         x = config(means=True, max_batch=3).build(context)(model, 5)
         assert x.shape == (5, 1, 2)
         assert config.model_validate_json(config().model_dump_json()) == config()
     with pytest.raises(ValueError, match="scale"):
-        COMPONENTS[1](scale=0)
+        ScaledGaussianSamplerConfig(scale=0)

@@ -9,15 +9,15 @@ from pydantic import ValidationError
 from training_toys import SPEC
 from uncollapse.config import BuildContext
 from uncollapse.errors import ConfigError
-from uncollapse.training.learning_rates import (
+from uncollapse.learning_rates.plateau import PlateauConfig, PlateauSchedule, Reaction
+from uncollapse.learning_rates.schedules import (
     CosineConfig,
     ExponentialConfig,
     MultistepConfig,
     NoamConfig,
     WarmupConfig,
 )
-from uncollapse.training.optimizers import AdamaxConfig, AdamConfig, AdamWConfig, RMSpropConfig, SGDConfig
-from uncollapse.training.plateau import PlateauConfig, PlateauSchedule, Reaction
+from uncollapse.optimizers import AdamaxConfig, AdamConfig, AdamWConfig, RMSpropConfig, SGDConfig
 
 CONTEXT = BuildContext(SPEC, steps_per_epoch=10, epochs=6)
 

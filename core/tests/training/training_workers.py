@@ -15,7 +15,7 @@ from uncollapse.config.pipeline import PipelineConfig
 from uncollapse.distributions import DiagonalNormal
 from uncollapse.plugins import registry
 from uncollapse.protocols import Penalty, Progress
-from uncollapse.training.randomness import separate_stream
+from uncollapse.randomness import separate_stream
 
 with suppress(ImportError):
     import torch.utils.tensorboard

@@ -9,8 +9,8 @@ from uncollapse import Pipeline
 from uncollapse.config import BuildContext
 from uncollapse.errors import ConfigError
 from uncollapse.protocols import DataSpec
-from uncollapse.testing import assert_conforms, reference_inference, reference_model
 from uncollapse_decorrelate import CovariancePenalty, CovariancePenaltyConfig, covariance
+from uncollapse_kit import assert_conforms, reference_inference, reference_model
 
 MEAN = torch.tensor([[0.5, -1.0, 2.0], [1.5, 0.0, -1.0], [-0.5, 3.0, 0.25], [0.0, 0.5, 0.5]])
 LOGVAR = torch.tensor([[0.0, -1.0, 0.5], [-2.0, 0.3, 0.0], [0.1, 0.0, -3.0], [0.0, 0.0, 1.0]])

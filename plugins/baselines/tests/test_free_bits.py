@@ -8,10 +8,10 @@ from uncollapse.config import BuildContext
 from uncollapse.distributions import kl_per_dimension
 from uncollapse.errors import ConfigError, ShapeError
 from uncollapse.objectives import ELBO, free_bits
-from uncollapse.posteriors import InverseAutoregressivePosterior
-from uncollapse.priors import GaussianMixturePrior
 from uncollapse.protocols import Batch, DataSpec, Progress
 from uncollapse_baselines import GroupFreeBits, GroupFreeBitsConfig, SoftFreeBits, functional
+from uncollapse_latents.posteriors import InverseAutoregressivePosterior
+from uncollapse_latents.priors import GaussianMixturePrior
 
 
 def test_every_group_has_a_floor_of_its_own():

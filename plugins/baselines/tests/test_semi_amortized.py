@@ -9,11 +9,12 @@ import torch
 from uncollapse.distributions import DiagonalNormal
 from uncollapse.errors import ConfigError
 from uncollapse.estimators import ActiveUnits, ELBOEstimator, ImportanceWeightedNLL
-from uncollapse.objectives import ELBO, IWAE
-from uncollapse.posteriors import InverseAutoregressivePosterior
+from uncollapse.objectives import ELBO
 from uncollapse.protocols import Batch, Progress
 from uncollapse_baselines import FiniteDifferences, Refined, Refinement, SemiAmortized
+from uncollapse_baselines.iwae import IWAE
 from uncollapse_baselines.semi_amortized import SemiAmortizedConfig
+from uncollapse_latents.posteriors import InverseAutoregressivePosterior
 
 NOW = Progress()
 STEPS = Refinement(steps=4, lr=0.1, momentum=0.5)

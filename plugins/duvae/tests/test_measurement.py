@@ -10,12 +10,10 @@ import pytest
 import torch
 from torch import Tensor
 from uncollapse.config import BuildContext, ComponentConfig
-from uncollapse.demo import demo_pipelines
 from uncollapse.errors import ConfigError, DataError
-from uncollapse.estimators import ImportanceWeightedNLL, pair_statistics
-from uncollapse.posteriors import GaussianPosterior, InverseAutoregressivePosterior
+from uncollapse.estimators import ImportanceWeightedNLL
+from uncollapse.posteriors import GaussianPosterior
 from uncollapse.protocols import Batch, DataSpec
-from uncollapse.testing import assert_conforms, reference_model
 from uncollapse_duvae import (
     BatchNormalizedMeans,
     BatchNormalizedMeansConfig,
@@ -31,6 +29,10 @@ from uncollapse_duvae import (
 from uncollapse_duvae.classifiers import LinearClassifier, train_by_epochs, train_with_validation
 from uncollapse_duvae.plugin import uncollapse_components
 from uncollapse_duvae.synthetic import RandomLSTM
+from uncollapse_kit import assert_conforms, reference_model
+from uncollapse_latents.posteriors import InverseAutoregressivePosterior
+from uncollapse_measures.estimators import pair_statistics
+from uncollapse_report.demo import demo_pipelines
 
 CONTEXT = BuildContext(DataSpec((1, 4, 4), "binary", classes=3), (5,), (6,))
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from uncollapse.config import BuildContext
 from uncollapse.errors import ConfigError, ShapeError
 from uncollapse.plugins import registry
-from uncollapse.posteriors import GaussianPosterior, InverseAutoregressivePosterior
+from uncollapse.posteriors import GaussianPosterior
 from uncollapse.protocols import DataSpec, Progress
 from uncollapse.schedules import LinearSchedule
 from uncollapse_duvae import (
@@ -24,6 +24,7 @@ from uncollapse_duvae import (
     VarianceFloorConfig,
     functional,
 )
+from uncollapse_latents.posteriors import InverseAutoregressivePosterior
 
 CONTEXT = BuildContext(DataSpec((4,), "real"), (3,), (5,), steps_per_epoch=10, epochs=12)
 

@@ -10,11 +10,11 @@ from numpy.random import RandomState
 from numpy.testing import assert_allclose
 from torch import Tensor, nn
 from uncollapse.distributions import DiagonalNormal, kl_per_dimension, standard_normal
-from uncollapse.estimators import pair_statistics
-from uncollapse.flows import GatedStep
-from uncollapse.posteriors import InverseAutoregressivePosterior
 from uncollapse.protocols import Progress
 from uncollapse_duvae import BatchNormalizedMeans, VarianceDropout, VarianceFloor, functional
+from uncollapse_latents.flows import GatedStep
+from uncollapse_latents.posteriors import InverseAutoregressivePosterior
+from uncollapse_measures.estimators import pair_statistics
 
 WARMUP = Progress(step=0, steps_per_epoch=100)
 """The first step of a run whose floor and dropout wait for the end of a warm-up."""

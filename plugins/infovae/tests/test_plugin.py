@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 from uncollapse.config import ComponentConfig
 from uncollapse.plugins import registry
-from uncollapse.testing import assert_conforms
 from uncollapse_infovae import (
     AdversarialDivergenceConfig,
     ClassMismatchConfig,
@@ -15,6 +14,7 @@ from uncollapse_infovae import (
     MMDEstimatorConfig,
     SteinConfig,
 )
+from uncollapse_kit import assert_conforms
 
 EXAMPLES: list[ComponentConfig] = [
     MMDConfig(),

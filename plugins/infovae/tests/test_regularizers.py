@@ -14,9 +14,9 @@ from uncollapse.distributions import DiagonalNormal, standard_normal
 from uncollapse.errors import ConfigError, ShapeError
 from uncollapse.inference import Inference
 from uncollapse.protocols import Adversarial, DataSpec, Progress
-from uncollapse.testing import reference_model
 from uncollapse_infovae import MMD, AdversarialDivergence, AdversarialDivergenceConfig, Kernel, MMDConfig, Stein
 from uncollapse_infovae.divergence import Divergence
+from uncollapse_kit import reference_model
 
 CONTEXT = BuildContext(DataSpec((1, 4, 4), "binary"), latent_shape=(5,), feature_shape=(12,))
 BATCH = 24
@@ -281,7 +281,7 @@ def test_shares_of_a_batch_have_the_gradient_of_the_whole(divergence: Divergence
 
     The draws of the prior are the same on both, which the conformance kit, comparing values, leaves to chance.
     """
-    from uncollapse.testing.reference import shares_of  # the kit's stand-in for processes
+    from uncollapse_kit.reference import shares_of
 
     model = reference_model(CONTEXT, echo=True)
     whole: Inference = model(torch.bernoulli(torch.full((BATCH, 1, 4, 4), 0.3)), progress=Progress())

@@ -76,10 +76,10 @@ def test_small_pipelines_differ_in_the_penalty_only() -> None:
 
 
 @pytest.fixture(scope="module")
-def colour_images(tmp_path_factory: pytest.TempPathFactory, shared_data: Path) -> Path:
+def colour_images(tmp_path_factory: pytest.TempPathFactory, full_data: Path) -> Path:
     """Return a folder with 8 training and 2 test images of each class of CIFAR-10."""
     folder = tmp_path_factory.mktemp("cifar10-jpeg")
-    with tarfile.open(shared_data / "cifar10-jpeg" / "cifar10-jpeg-6000.tar") as archive:
+    with tarfile.open(full_data / "cifar10-jpeg" / "cifar10-jpeg-6000.tar") as archive:
         for member in archive:
             number = int(Path(member.name).stem) if member.isfile() else 0
             if number < (8 if member.name.startswith("train") else 2):

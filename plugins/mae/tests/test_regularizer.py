@@ -11,11 +11,11 @@ from torch.distributions import Bernoulli, Distribution, Independent, Normal
 from uncollapse.config import BuildContext
 from uncollapse.distributions import DiagonalNormal, standard_normal
 from uncollapse.errors import ConfigError, ShapeError
-from uncollapse.flows import AutoregressiveAffine, NormalizingFlow
 from uncollapse.inference import Inference
 from uncollapse.plugins import registry
 from uncollapse.protocols import DataSpec
-from uncollapse.testing import assert_conforms
+from uncollapse_kit import assert_conforms
+from uncollapse_latents.flows import AutoregressiveAffine, NormalizingFlow
 from uncollapse_mae import MutualDivergence, MutualDivergenceConfig, functional
 from zuko.flows import MAF
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from uncollapse.config import BuildContext
 from uncollapse.errors import ConfigError
 from uncollapse.protocols import Batch, DataSpec
-from uncollapse.testing import reference_model
+from uncollapse_kit import reference_model
 from uncollapse_mim import KSG, KSGConfig
 from uncollapse_mim.functional import ksg
 

@@ -10,12 +10,13 @@ import torch
 from torch import Size, Tensor, nn
 from torch.distributions import Bernoulli, Distribution, Independent
 from uncollapse.config import BuildContext
-from uncollapse.distributions import DiagonalNormal, TwoLevel
+from uncollapse.distributions import DiagonalNormal
 from uncollapse.errors import ConfigError
 from uncollapse.model import LatentVariableModel
 from uncollapse.plugins import registry
 from uncollapse.protocols import Batch, DataSpec, Progress
 from uncollapse.schedules import LinearSchedule
+from uncollapse_latents.distributions import TwoLevel
 from uncollapse_mim import AMIM, MIM, AMIMConfig, FixedMixture, MIMConfig, functional, ring
 
 HALF_WAY = Progress(step=1, steps_per_epoch=2)

@@ -10,11 +10,12 @@ import torch
 from numpy.testing import assert_allclose
 from torch import Tensor
 from uncollapse.config import BuildContext
-from uncollapse.distributions import DiagonalNormal, TwoLevel
+from uncollapse.distributions import DiagonalNormal
 from uncollapse.inference import Inference
 from uncollapse.likelihoods import BernoulliPixels
 from uncollapse.plugins import registry
 from uncollapse.protocols import DataSpec
+from uncollapse_latents.distributions import TwoLevel
 from uncollapse_mim import functional, ring
 from uncollapse_mim.densities import LogDensities
 from uncollapse_mim.functional import ksg

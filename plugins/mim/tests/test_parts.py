@@ -10,12 +10,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 from uncollapse.config import BuildContext, ComponentConfig
-from uncollapse.demo import demo_pipelines
 from uncollapse.errors import ConfigError
 from uncollapse.objectives import ELBO
 from uncollapse.plugins import registry
 from uncollapse.protocols import Batch, DataSpec, Progress
-from uncollapse.testing import assert_conforms
+from uncollapse_kit import assert_conforms
 from uncollapse_mim import (
     AMIM,
     AMIMConfig,
@@ -31,6 +30,7 @@ from uncollapse_mim import (
     SampledReconstructionConfig,
 )
 from uncollapse_mim.plugin import uncollapse_components
+from uncollapse_report.demo import demo_pipelines
 
 # The images need a folder, and MIM is tried with its options below.
 COMPONENTS = [c for c in uncollapse_components() if c not in (PCAFashionMNISTConfig, MIMConfig)]

@@ -13,7 +13,7 @@ from uncollapse.config import BuildContext
 from uncollapse.errors import ConfigError
 from uncollapse.inference import Inference
 from uncollapse.protocols import Batch, DataSpec, Progress
-from uncollapse.testing import assert_conforms, reference_model
+from uncollapse_kit import assert_conforms, reference_model
 from uncollapse_muvae import MLPProbe, MLPProbeConfig, OnlineClassifier, OnlineClassifierConfig
 
 CONTEXT = BuildContext(DataSpec((1, 4, 4), "binary", classes=3), latent_shape=(5,), feature_shape=(12,))

@@ -10,7 +10,7 @@ from uncollapse.config import BuildContext
 from uncollapse.errors import ConfigError
 from uncollapse.posteriors import GaussianPosterior, GaussianPosteriorConfig
 from uncollapse.protocols import DataSpec, Progress
-from uncollapse.testing import assert_conforms
+from uncollapse_kit import assert_conforms
 from uncollapse_muvae import LatentClipping, LatentClippingConfig
 
 CONTEXT = BuildContext(DataSpec((1, 4, 4), "binary"), latent_shape=(5,), feature_shape=(12,))

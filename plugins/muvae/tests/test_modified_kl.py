@@ -13,11 +13,11 @@ from torch.distributions import Distribution, Independent, Laplace, Normal
 from uncollapse.config import BuildContext
 from uncollapse.distributions import DiagonalNormal
 from uncollapse.errors import ConfigError, ShapeError
-from uncollapse.flows import AutoregressiveAffine, NormalizingFlow
 from uncollapse.inference import Gathered, Inference
 from uncollapse.plugins import registry
 from uncollapse.protocols import DataSpec
-from uncollapse.testing import assert_conforms, reference_model
+from uncollapse_kit import assert_conforms, reference_model
+from uncollapse_latents.flows import AutoregressiveAffine, NormalizingFlow
 from uncollapse_muvae import ModifiedKL, ModifiedKLConfig
 from uncollapse_muvae.functional import LOG_VARIANCE_TERMS, MEAN_TERMS, logvar_term, mean_term
 

@@ -10,7 +10,7 @@ from uncollapse.distributions import DiagonalNormal
 from uncollapse.errors import ConfigError
 from uncollapse.model import LatentVariableModel
 from uncollapse.protocols import DataSpec
-from uncollapse.testing import assert_conforms, reference_model
+from uncollapse_kit import assert_conforms, reference_model
 from uncollapse_muvae import TraversalSampler, TraversalSamplerConfig
 
 

@@ -7,22 +7,9 @@ from typing import Annotated
 
 import typer
 
-from .. import __version__
-from ..scaffold.kinds import Kind
-from .options import (
-    CheckpointName,
-    Decoding,
-    Device,
-    DeviceName,
-    Failing,
-    Open,
-    Overrides,
-    Quiet,
-    RunPath,
-    Runs,
-    Split,
-    Which,
-)
+from ..version import __version__
+from .contributed import contribute
+from .options import CheckpointName, Device, DeviceName, Overrides, Quiet, RunPath, Runs, Split, Which
 
 __all__ = ["HELP", "app", "run"]
 
@@ -100,7 +87,7 @@ def sample(
             "--output",
             "-o",
             metavar="FILE",
-            help="A .png (images), .txt (texts) or .npz (key x); default: RUN/samples.png, .txt, .npz.",
+            help="The file; its suffix says the format. By default RUN/samples in the first format that fits the data.",
         ),
     ] = None,
     sampler: Annotated[
@@ -109,114 +96,11 @@ def sample(
     seed: Annotated[int, typer.Option(min=0, help="Seed of the draws.")] = 0,
     checkpoint: CheckpointName = Which.best,
     device: DeviceName = Device.auto,
-    reconstruct: Annotated[
-        int | None,
-        typer.Option(min=1, metavar="N", help="Texts: print N of them with their reconstructions instead."),
-    ] = None,
-    between: Annotated[
-        tuple[str, str] | None,
-        typer.Option(metavar="TEXT TEXT", help="Texts: print the way between two sentences instead."),
-    ] = None,
-    steps: Annotated[
-        int | None, typer.Option(min=2, help="With --between: points on the way, both ends among them; 5 by default.")
-    ] = None,
-    decoding: Annotated[
-        Decoding | None,
-        typer.Option(help="How texts are read off p(x|z); samples are drawn by default, the others greedy."),
-    ] = None,
-    beam_size: Annotated[
-        int | None, typer.Option(min=1, help="With --decoding beam: texts that are kept at a time; 5 by default.")
-    ] = None,
-    temperature: Annotated[
-        float | None, typer.Option(min=0.01, help="With --decoding sample: below 1 likely tokens gain; 1 by default.")
-    ] = None,
 ) -> None:
-    """Draw samples from a trained run; of texts also reconstructions, or sentences between two sentences."""
-    for option, value, needed, given in (
-        ("--reconstruct", reconstruct, "no --between", between is None),
-        ("--steps", steps, "--between", between is not None),
-        ("--beam-size", beam_size, "--decoding beam", decoding is Decoding.beam),
-        ("--temperature", temperature, "--decoding sample", decoding is Decoding.sample),
-    ):
-        if value is not None and not given:
-            raise typer.BadParameter(f"{option} needs {needed}")
-    options = {"method": decoding and decoding.value, "beam_size": beam_size, "temperature": temperature}
-    reading = {name: value for name, value in options.items() if value is not None}
-    where = (output, seed, checkpoint.value, device.value)
-    if reconstruct is not None:
-        from .texts import reconstructions
+    """Draw samples from a trained run: numbers, or what installed formats make of them (pictures, texts)."""
+    from .samples import sample as draw
 
-        reconstructions(run, reconstruct, *where, reading)
-    elif between is not None:
-        from .texts import between as interpolate
-
-        interpolate(run, between, steps or 5, *where, reading)
-    else:
-        from .samples import sample as draw
-
-        draw(run, count, output, sampler, seed, checkpoint.value, device.value, reading)
-
-
-@app.command()
-def diagnose(
-    run: RunPath,
-    split: Annotated[Split | None, typer.Option(help="Split; by default the pipeline's.", show_default=False)] = None,
-    examples: Annotated[int, typer.Option(min=1, help="Examples whose posteriors are read, at most.")] = 10_000,
-    decoder_examples: Annotated[int, typer.Option(min=2, help="Examples that the decoder is tried on.")] = 256,
-    refined_examples: Annotated[
-        int, typer.Option(min=0, help="Examples whose posterior is refined, to see whether inference lags; 0 for none.")
-    ] = 32,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the draws.")] = 0,
-    checkpoint: CheckpointName = Which.best,
-    device: DeviceName = Device.auto,
-    output: Annotated[
-        Path | None, typer.Option("--output", "-o", metavar="FILE", help="By default RUN/diagnosis.json.")
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, and nothing else, on stdout.")] = False,
-    apply: Annotated[
-        bool, typer.Option("--apply", help="Write the run's pipeline with the best installed remedy as a new file.")
-    ] = False,
-    remedy: Annotated[str | None, typer.Option(metavar="NAME", help="With --apply: this remedy.")] = None,
-    pipeline: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="With --apply: the file; by default NAME-REMEDY.yaml here.")
-    ] = None,
-    fail_on: Annotated[
-        list[Failing] | None,
-        typer.Option("--fail-on", help="Exit with 10 to 15 if this was found. May be repeated."),
-    ] = None,
-) -> None:
-    """Say what condition a trained run is in (healthy, collapsed, and five others), why, and what treats it."""
-    for option, value in (("--remedy", remedy), ("--pipeline", pipeline)):
-        if value is not None and not apply:
-            raise typer.BadParameter(f"{option} needs --apply")
-    from ..diagnosis import Settings
-    from .diagnose import diagnose as examine
-
-    settings = Settings(
-        examples=examples, decoder_examples=decoder_examples, refined_examples=refined_examples, seed=seed
-    )
-    where = (None if split is None else split.value, checkpoint.value, device.value)
-    code = examine(
-        run, *where, settings, output, as_json, apply, remedy, pipeline, [name.value for name in fail_on or []]
-    )
-    raise typer.Exit(code)
-
-
-@app.command()
-def report(
-    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run directories.", show_default=False)],
-    output: Annotated[
-        Path | None,
-        typer.Option(
-            "--output", "-o", metavar="FILE", help="The page; by default RUN/report.html, or report.html for several."
-        ),
-    ] = None,
-    open_: Open = False,
-) -> None:
-    """Write one self-contained page on one run, or on several side by side."""
-    from .runs import report as write
-
-    write(runs, output, show=open_)
+    draw(run, count, output, sampler, seed, checkpoint.value, device.value)
 
 
 @plugins.callback(invoke_without_command=True)
@@ -240,35 +124,6 @@ def show_component(
     show(name)
 
 
-@app.command("new-plugin")
-def new_plugin(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the plugin: my-norm.", show_default=False)],
-    kind: Annotated[Kind, typer.Option(metavar="KIND", help=f"Kind of component: {', '.join(Kind)}.")],
-    path: Annotated[Path, typer.Option(metavar="DIR", help="Where its folder is made.")] = Path(),
-    component: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Name of the component in pipelines; by default its kind's.")
-    ] = None,
-) -> None:
-    """Write a new plugin with a working component: code, tests, a pipeline, README and licence."""
-    from .authors import new_plugin as write
-
-    write(name, kind.value, path, component)
-
-
-@app.command()
-def check(
-    name: Annotated[
-        str, typer.Argument(metavar="NAME", help="A plugin, a distribution, or a component's type.", show_default=False)
-    ],
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
-) -> None:
-    """Run the conformance kit over an installed plugin, or over one component; exit with 1 if something fails."""
-    from .authors import check as run_kit
-
-    if not run_kit(name, as_json=as_json):
-        raise typer.Exit(1)
-
-
 @app.command()
 def schema(
     output: Annotated[Path | None, typer.Option("--output", "-o", metavar="FILE", help="By default stdout.")] = None,
@@ -279,21 +134,9 @@ def schema(
     write_schema(output)
 
 
-@app.command()
-def demo(
-    seeds: Annotated[int, typer.Option(min=1, help="Seeds, from 0.")] = 1,
-    runs: Runs = Path("runs/demo"),
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bars.")] = False,
-    open_: Open = False,
-) -> None:
-    """Train the same strong decoder on real digits without a remedy and with every installed one, and compare."""
-    from .runs import demo as compare
-
-    compare(seeds, runs, quiet=quiet, show=open_)
-
-
 def run(arguments: list[str]) -> None:
     """Run a command line; it ends in ``SystemExit``."""
+    contribute(app)
     if arguments and arguments[-1] in HELP:
         # Typer imports pydantic to check the options of the groups on the way to a command, so the way is cut short.
         command, known = typer.main.get_command(app), True

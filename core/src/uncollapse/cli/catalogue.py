@@ -11,10 +11,10 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from ..config.component import KINDS
 from ..config.describe import describe_fields
 from ..config.schema import pipeline_schema
 from ..files import write_atomically
+from ..kinds import KINDS
 from ..plugins import registry
 from ..plugins.manager import DISABLE, PluginInfo
 

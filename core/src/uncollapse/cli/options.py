@@ -10,7 +10,6 @@ import typer
 
 __all__ = [
     "CheckpointName",
-    "Decoding",
     "Device",
     "DeviceName",
     "Failing",
@@ -58,14 +57,6 @@ class Failing(StrEnum):
     over_informative = "over-informative"
     inference_lagging = "inference-lagging"
     not_enough_data = "not-enough-data"
-
-
-class Decoding(StrEnum):
-    """How texts are read off p(x|z)."""
-
-    greedy = "greedy"
-    beam = "beam"
-    sample = "sample"
 
 
 RunPath = Annotated[Path, typer.Argument(metavar="RUN", help="Run directory.", show_default=False)]

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import json
 import os
-import webbrowser
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from ..config.load import dump_config, load_config
 from ..config.pipeline import EvaluationConfig
+from ..devices import choose_device
 from ..errors import ConfigError
 from ..evaluation import evaluate as measure
 from ..files import write_atomically
@@ -23,7 +22,7 @@ from ..pipeline import Built, Pipeline
 from ..training.run import Run
 from ..verdict import verdict
 
-__all__ = ["demo", "evaluate", "load_run", "report", "train"]
+__all__ = ["evaluate", "load_run", "print_results", "train"]
 
 _DEFAULT_ESTIMATORS = ({"type": "elbo"}, {"type": "mutual_information"}, {"type": "active_units"})
 
@@ -73,42 +72,13 @@ def evaluate(
     console.print(f"Written to {output or path / 'results.json'}", soft_wrap=True)
 
 
-def report(paths: Sequence[Path], output: Path | None, *, show: bool) -> None:
-    """Write the page on one run or several."""
-    from ..report import build
-
-    runs = [Run(path) for path in paths]
-    for run in runs:
-        # Before minutes are spent on the others.
-        _ = run.config
-    page = build(runs, output or (paths[0] / "report.html" if len(paths) == 1 else Path("report.html")))
-    _console().print(f"Written to {page}", soft_wrap=True)
-    if show:
-        _show(page)
-
-
-def demo(seeds: int, folder: Path, *, quiet: bool, show: bool) -> None:
-    """Run the demo; see :func:`uncollapse.demo.run_demo`."""
-    from ..demo import run_demo
-
-    page = run_demo(folder, seeds, quiet=quiet, console=_console())
-    _console().print(f"Written to {page}", soft_wrap=True)
-    if show:
-        _show(page)
-
-
 def load_run(run: Run, which: Any, device: str) -> Built:
     """Return a run's trained objects on a device.
 
     Raises:
         ConfigError: The device is not available here.
     """
-    available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    if device == "auto":
-        device = "cuda" if available["cuda"] else "cpu"
-    if not available[device]:
-        here = ", ".join(name for name, found in available.items() if found)
-        raise ConfigError(f"--device: {device!r} is not available here; available: {here}")
+    device = choose_device(device, "--device")
     # A folder that is no run is told apart from a run without checkpoints.
     _ = run.config
     built: Built = run.load(which)
@@ -139,10 +109,6 @@ def _culprit(path: Path, known: Any, overrides: Sequence[str]) -> str:
         if dump_config(changed.model_copy(update={"evaluation": known.evaluation})) != dump_config(known):
             return overrides[count - 1]
     return overrides[-1]
-
-
-def _show(page: Path) -> None:
-    webbrowser.open(page.absolute().as_uri())
 
 
 def _console() -> Console:

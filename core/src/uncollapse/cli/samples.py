@@ -1,15 +1,12 @@
-"""Draws from a trained run: a picture, lines of text, or numbers."""
+"""Draws from a trained run, in the formats that are installed."""
 
 from __future__ import annotations
 
-import io
-import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, cast
+from typing import Annotated, Any
 
-import numpy as np
 import torch
 import yaml
 from pydantic import TypeAdapter, ValidationError
@@ -17,74 +14,54 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from torch import Tensor
 
-from ..config.component import Installed, SamplerConfig
 from ..config.explain import explain
+from ..config.installed import Installed
 from ..errors import ConfigError
 from ..files import write_atomically
+from ..kinds import SamplerConfig
 from ..pipeline import Built
-from ..plugins import registry
-from ..protocols import NeedsTrainingData, ReadsText, ReportsProgress, Sampler, mixed
-from ..report.images import is_image, pixels, png, strip
-from ..text import from_prior
+from ..plugins import SampleFormat, registry
+from ..protocols import NeedsTrainingData, ReportsProgress, Sampler, mixed
 from ..training.run import Run
 from .runs import load_run
-from .texts import as_lines, check_suffix, write_lines
 
 __all__ = ["sample"]
 
-_SUFFIXES = (".png", ".npz", ".txt")
 _BATCH = 256
-_SHOWN = 10
-_DEFAULT = "ancestral"
+_HOOK = "uncollapse_sample_formats"
 
 
-def sample(
-    path: Path,
-    count: int,
-    output: Path | None,
-    sampler: str,
-    seed: int,
-    which: Any,
-    device: str,
-    reading: Mapping[str, Any],
-) -> None:
-    """Draw ``count`` samples from a run and write them; of texts, the first few are printed too.
-
-    With something in ``reading`` texts for latents from the prior are read off ``p(x|z)`` as it says.
+def sample(path: Path, count: int, output: Path | None, sampler: str, seed: int, which: Any, device: str) -> None:
+    """Draw ``count`` samples from a run and write them; what their format previews is printed, too.
 
     Raises:
-        ConfigError: The sampler or the format is unknown, or the data are no images, or no texts.
+        ConfigError: The sampler or the format is unknown, or the format does not fit the run's data.
     """
-    check_suffix(output, _SUFFIXES)
+    formats = sorted((f for _, f in registry().contributions(_HOOK, SampleFormat)[0]), key=lambda f: f.rank)
+    known = list(dict.fromkeys(f.suffix for f in formats))
+    if output is not None and output.suffix.lower() not in known:
+        allowed = " or ".join(filter(None, [", ".join(known[:-1]), known[-1]]))
+        raise ConfigError(f"--output {output}: expected a name that ends in {allowed}, found {output.suffix!r}")
     config = _sampler(sampler)
     run = Run(path)
     built = load_run(run, which, device)
-    spec, data = built.data.spec, built.data
-    fits = {".png": is_image(spec), ".txt": isinstance(data, ReadsText), ".npz": True}
-    fitting = [suffix for suffix in fits if fits[suffix]]
-    output = output or path / f"samples{fitting[0]}"
+    fitting = [f for f in formats if f.fits(built.data)]
+    output = output or path / f"samples{fitting[0].suffix}"
     suffix = output.suffix.lower()
-    if suffix not in fitting:
+    written = next((f for f in fitting if f.suffix == suffix), None)
+    if written is None:
+        spec = built.data.spec
+        content = next(f.content for f in formats if f.suffix == suffix)
         raise ConfigError(
             f"--output {output}: the run's data have shape {spec.event_shape} and support {spec.support!r}, which "
-            f"is no {'picture' if suffix == '.png' else 'text'}; use a name that ends in {' or '.join(fitting)}"
-        )
-    if reading and (sampler != _DEFAULT or not isinstance(data, ReadsText)):
-        found = f"--sampler {sampler}" if sampler != _DEFAULT else f"data {run.config.data.type!r}"
-        raise ConfigError(
-            f"--decoding: says how texts are read off p(x|z) for latents from the prior, but found {found}; leave it "
-            "out"
+            f"is no {content}; use a name that ends in {' or '.join(dict.fromkeys(f.suffix for f in fitting))}"
         )
     torch.manual_seed(seed)
-    x = (from_prior(built.model, count, **reading) if reading else _drawn(config, built, count)).cpu()
+    x = _drawn(config, built, count).cpu()
+    write_atomically(output, written.encode(x, built.data))
     console = Console(highlight=False)
-    if suffix == ".txt":
-        texts = as_lines(cast(ReadsText, data).to_texts(x))
-        write_lines(output, texts)
-        console.print("\n".join(texts[:_SHOWN]), soft_wrap=True, markup=False)
-    else:
-        values = (x if spec.support == "tokens" else x.float()).numpy()
-        write_atomically(output, _picture(values) if suffix == ".png" else _arrays(values))
+    if written.preview is not None:
+        console.print(written.preview(x, built.data), soft_wrap=True, markup=False)
     console.print(f"{count} samples are in {output}", soft_wrap=True)
 
 
@@ -125,16 +102,3 @@ def _sampler(text: str) -> SamplerConfig:
     except ValidationError as error:
         problems = explain(error, value if isinstance(value, dict) else {}, known or SamplerConfig)
         raise ConfigError(f"--sampler {text}: {'; '.join(problems)}") from None
-
-
-def _picture(x: np.ndarray) -> bytes:
-    images = x if x.ndim == 4 else x[:, None]
-    # Values outside [0, 1] occur with real data only, and have no natural black and white.
-    low, high = min(0.0, float(images.min())), max(1.0, float(images.max()))
-    return png(strip(pixels(images, low, high), columns=math.ceil(math.sqrt(len(images)))))
-
-
-def _arrays(x: np.ndarray) -> bytes:
-    buffer = io.BytesIO()
-    np.savez_compressed(buffer, x=x)
-    return buffer.getvalue()

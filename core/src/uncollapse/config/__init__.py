@@ -1,14 +1,12 @@
 """Pipelines as data: component configs, loading, validation, and errors that name their place."""
 
-from .component import (
+from ..component import BuildContext, ComponentConfig
+from ..kinds import (
     KINDS,
-    BuildContext,
-    ComponentConfig,
     DataConfig,
     DecoderConfig,
     EncoderConfig,
     EstimatorConfig,
-    Installed,
     LearningRateConfig,
     LikelihoodConfig,
     MomentTransformConfig,
@@ -23,6 +21,10 @@ from .component import (
     ScheduleConfig,
     StrategyConfig,
 )
+from .installed import Installed
+from .load import dump_config, load_config, parse_config
+from .merge import merged
+from .pipeline import EvaluationConfig, PipelineConfig
 
 __all__ = [
     "KINDS",
@@ -32,6 +34,7 @@ __all__ = [
     "DecoderConfig",
     "EncoderConfig",
     "EstimatorConfig",
+    "EvaluationConfig",
     "Installed",
     "LearningRateConfig",
     "LikelihoodConfig",
@@ -39,6 +42,7 @@ __all__ = [
     "ObjectiveConfig",
     "ObserverConfig",
     "OptimizerConfig",
+    "PipelineConfig",
     "PosteriorConfig",
     "PriorConfig",
     "ProbeConfig",
@@ -46,4 +50,8 @@ __all__ = [
     "SamplerConfig",
     "ScheduleConfig",
     "StrategyConfig",
+    "dump_config",
+    "load_config",
+    "merged",
+    "parse_config",
 ]

@@ -10,7 +10,8 @@ from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
 from ..errors import did_you_mean
-from .component import Installed
+from ..plugins import registry
+from .installed import Installed
 from .pipeline import PipelineConfig
 
 __all__ = ["explain"]
@@ -73,8 +74,6 @@ def _place(
 
 def _model_of(field: FieldInfo, value: Any) -> type[BaseModel] | None:
     """Return the model that validates ``value`` in ``field``: a section, or the component that its type names."""
-    from ..plugins import registry
-
     for item in [*field.metadata, *_nested_metadata(field.annotation)]:
         if isinstance(item, Installed):
             name = value.get("type") if isinstance(value, Mapping) else value

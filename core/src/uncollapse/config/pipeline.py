@@ -7,12 +7,11 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, field_validator, model_validator
 
-from .component import (
+from ..kinds import (
     DataConfig,
     DecoderConfig,
     EncoderConfig,
     EstimatorConfig,
-    Installed,
     LearningRateConfig,
     ObjectiveConfig,
     ObserverConfig,
@@ -24,6 +23,7 @@ from .component import (
     ScheduleConfig,
     StrategyConfig,
 )
+from .installed import Installed
 
 __all__ = ["EarlyStoppingConfig", "EvaluationConfig", "ModelConfig", "PipelineConfig", "TrainingConfig", "schedules_in"]
 

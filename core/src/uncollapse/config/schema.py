@@ -11,7 +11,9 @@ from pydantic import BaseModel
 from pydantic.errors import PydanticInvalidForJsonSchema
 from pydantic.json_schema import PydanticJsonSchemaWarning, models_json_schema
 
-from .component import KINDS, ComponentConfig
+from ..component import ComponentConfig
+from ..kinds import KINDS
+from ..plugins import registry
 from .pipeline import PipelineConfig
 
 __all__ = ["component_schema", "pipeline_schema"]
@@ -26,8 +28,6 @@ def pipeline_schema() -> dict[str, Any]:
     A field that takes a component refers to ``#/$defs/kind.<kind>``, which is one of the installed components of that
     kind, or the bare name of one that needs no fields.
     """
-    from ..plugins import registry
-
     components = registry().components()
     describable = [c for c in components if _describable(c)]
     models: list[type[BaseModel]] = [PipelineConfig, *describable]

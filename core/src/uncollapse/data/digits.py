@@ -1,9 +1,11 @@
-"""Scikit-learn's bundled digits: no download."""
+"""Digits that come with the package: no download."""
 
 from __future__ import annotations
 
+from importlib.resources import files
 from typing import Literal
 
+import numpy as np
 import torch
 from pydantic import Field, PositiveInt
 
@@ -17,7 +19,7 @@ _LEVELS = 16
 
 class DigitsConfig(InMemoryDataConfig):
     """8×8 handwritten digits, 1,797 images of 17 grey levels, divided by 16: Alpaydin and Kaynak, Optical Recognition
-    of Handwritten Digits, UCI (1998), test part, https://doi.org/10.24432/C50P49, as bundled with scikit-learn.
+    of Handwritten Digits, UCI (1998), test part, https://doi.org/10.24432/C50P49, CC BY 4.0.
 
     Validation and test sets are drawn at random with every class's share kept, by ``split_seed``: 1,297/200/300.
     """
@@ -28,11 +30,9 @@ class DigitsConfig(InMemoryDataConfig):
 
     def build(self, seed: int) -> InMemorySource:
         """Return the source; see :class:`uncollapse.config.DataConfig`."""
-        from sklearn.datasets import load_digits
-
-        images, labels = load_digits(return_X_y=True)
-        counts = torch.from_numpy(images).to(torch.uint8).view(-1, 1, 8, 8)
-        everything = Examples(counts, torch.from_numpy(labels).long(), _LEVELS)
+        with files(__package__).joinpath("digits.npz").open("rb") as file, np.load(file) as arrays:
+            counts, labels = torch.from_numpy(arrays["images"])[:, None], torch.from_numpy(arrays["labels"]).long()
+        everything = Examples(counts, labels, _LEVELS)
         rest, test = everything.hold_out(self.test, "stratified", seed=self.split_seed, part="test", place="data.test")
         train, validation = rest.hold_out(
             self.validation, "stratified", seed=self.split_seed, part="validation", place="data.validation"

@@ -8,8 +8,8 @@ from typing import Literal
 from pydantic import Field, PositiveInt, model_validator
 from torch import Tensor
 
-from ..config.component import DataConfig
 from ..errors import ConfigError
+from ..kinds import DataConfig
 from ..protocols import Support
 from .checks import check_labels, check_same_shape
 from .division import HeldOut, hold_out
@@ -20,6 +20,7 @@ __all__ = ["Binarize", "Examples", "ImageDataConfig", "InMemoryDataConfig", "Val
 
 Binarize = Literal["none", "dynamic", "static", "threshold"]
 Values = Literal["unit_interval", "bytes"]
+"""What intensities become: fractions of the highest one, or bytes, on the grid k/255."""
 
 
 @dataclass(frozen=True)

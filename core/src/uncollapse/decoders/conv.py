@@ -10,9 +10,11 @@ from pydantic import Field, PositiveInt, model_validator
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
-from ..config.component import BuildContext, DecoderConfig, Installed, LikelihoodConfig
+from ..component import BuildContext
+from ..config.installed import Installed
 from ..encoders.conv import map_sizes, per_layer, require_image
 from ..encoders.mlp import ACTIVATIONS, Activation, mlp
+from ..kinds import DecoderConfig, LikelihoodConfig
 from ..likelihoods.likelihoods import BernoulliLikelihoodConfig
 from ..protocols import output_channels
 from .transposed_conv import TransposedConv2d

@@ -10,8 +10,10 @@ from pydantic import Field, PositiveInt
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
-from ..config.component import BuildContext, DecoderConfig, Installed, LikelihoodConfig
+from ..component import BuildContext
+from ..config.installed import Installed
 from ..encoders.mlp import Activation, mlp
+from ..kinds import DecoderConfig, LikelihoodConfig
 from ..likelihoods import BernoulliLikelihoodConfig
 from ..protocols import output_channels
 

@@ -1,7 +1,6 @@
 """Distributions that the parts return; everything here is a ``torch.distributions.Distribution``."""
 
 from .gaussian import DiagonalNormal, StandardNormal, gaussian_base, kl_per_dimension, standard_normal
-from .hierarchy import TwoLevel, TwoLevelNormal
 from .sampling import FactorizedDensity, TermwiseDensity, analytic_kl, rsample_and_log_prob
 
 __all__ = [
@@ -9,8 +8,6 @@ __all__ = [
     "FactorizedDensity",
     "StandardNormal",
     "TermwiseDensity",
-    "TwoLevel",
-    "TwoLevelNormal",
     "analytic_kl",
     "gaussian_base",
     "kl_per_dimension",

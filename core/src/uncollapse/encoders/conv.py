@@ -9,8 +9,9 @@ from typing import Literal
 from pydantic import Field, PositiveInt, model_validator
 from torch import Tensor, nn
 
-from ..config.component import BuildContext, EncoderConfig
+from ..component import BuildContext
 from ..errors import ConfigError, ShapeError
+from ..kinds import EncoderConfig
 from .mlp import ACTIVATIONS, Activation, mlp
 
 __all__ = ["ConvEncoder", "ConvEncoderConfig", "map_sizes", "per_layer", "require_image"]

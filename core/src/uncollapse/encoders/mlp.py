@@ -11,8 +11,9 @@ from typing import Literal
 from pydantic import Field, PositiveInt
 from torch import Tensor, nn
 
-from ..config.component import BuildContext, EncoderConfig
+from ..component import BuildContext
 from ..errors import ConfigError
+from ..kinds import EncoderConfig
 
 __all__ = ["ACTIVATIONS", "Activation", "MLPEncoder", "MLPEncoderConfig", "mlp"]
 

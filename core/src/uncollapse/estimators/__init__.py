@@ -1,56 +1,51 @@
 """Estimators: measured numbers with units and standard errors."""
 
+from ..passes import (
+    AT_END,
+    as_float64,
+    batches_on_device,
+    device_of,
+    exact_gaussian,
+    mean_estimate,
+    measuring,
+    posterior_mean,
+    standard_error,
+)
 from .active_units import ActiveUnits, ActiveUnitsConfig, active_units
-from .aggregate import log_aggregate_posterior
+from .aggregate import PAIRS_AT_ONCE, log_aggregate_posterior
+from .draws import Draws, LogTerms
 from .elbo import ELBOEstimator, ELBOEstimatorConfig
 from .kl_per_dimension import KLPerDimension, KLPerDimensionConfig
-from .mutual_divergence import (
-    MutualPosteriorDivergence,
-    MutualPosteriorDivergenceConfig,
-    PairStatistics,
-    pair_statistics,
-)
+from .memory import Memory
 from .mutual_information import MutualInformation, MutualInformationConfig, mutual_information_terms
 from .nll import ImportanceWeightedNLL, ImportanceWeightedNLLConfig, importance_weighted_nll
-from .passes import as_float64, batches_on_device, device_of, mean_estimate, measuring
-from .perplexity import Perplexity, PerplexityConfig, perplexity
-from .rate_per_level import RatePerLevel, RatePerLevelConfig
-from .reconstruction_error import ReconstructionError, ReconstructionErrorConfig
 
 __all__ = [
-    "COMPONENTS",
+    "AT_END",
+    "PAIRS_AT_ONCE",
     "ActiveUnits",
+    "ActiveUnitsConfig",
+    "Draws",
     "ELBOEstimator",
+    "ELBOEstimatorConfig",
     "ImportanceWeightedNLL",
+    "ImportanceWeightedNLLConfig",
     "KLPerDimension",
+    "KLPerDimensionConfig",
+    "LogTerms",
+    "Memory",
     "MutualInformation",
-    "MutualPosteriorDivergence",
-    "PairStatistics",
-    "Perplexity",
-    "RatePerLevel",
-    "ReconstructionError",
+    "MutualInformationConfig",
     "active_units",
     "as_float64",
     "batches_on_device",
     "device_of",
+    "exact_gaussian",
     "importance_weighted_nll",
     "log_aggregate_posterior",
     "mean_estimate",
     "measuring",
     "mutual_information_terms",
-    "pair_statistics",
-    "perplexity",
+    "posterior_mean",
+    "standard_error",
 ]
-
-COMPONENTS = (
-    ImportanceWeightedNLLConfig,
-    ELBOEstimatorConfig,
-    KLPerDimensionConfig,
-    RatePerLevelConfig,
-    ActiveUnitsConfig,
-    MutualInformationConfig,
-    MutualPosteriorDivergenceConfig,
-    ReconstructionErrorConfig,
-    PerplexityConfig,
-)
-"""Configs that the core registers from this folder."""

@@ -8,11 +8,12 @@ from typing import Literal
 from pydantic import Field, PositiveInt
 from torch import Tensor
 
-from ..config.component import BuildContext, EstimatorConfig
+from ..component import BuildContext
 from ..errors import ShapeError
+from ..kinds import EstimatorConfig
 from ..model import LatentVariableModel
+from ..passes import AT_END, as_float64, batches_on_device, measuring, posterior_mean
 from ..protocols import Batch, Estimate, Estimates
-from .passes import AT_END, as_float64, batches_on_device, measuring, posterior_mean
 
 __all__ = ["ActiveUnits", "ActiveUnitsConfig", "active_units"]
 

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from ..errors import ShapeError
-from .passes import as_float64
+from ..passes import as_float64
 
-__all__ = ["log_aggregate_posterior", "sampled_log_density"]
+__all__ = ["PAIRS_AT_ONCE", "log_aggregate_posterior", "sampled_log_density"]
 
 _LOG_2PI = math.log(2 * math.pi)
 

@@ -11,8 +11,8 @@ from torch.distributions import Distribution
 
 from ..distributions import rsample_and_log_prob
 from ..model import LatentVariableModel
+from ..passes import AT_END, as_float64
 from .memory import Footprint, parse_memory
-from .passes import AT_END, as_float64
 
 __all__ = ["Draws", "LogTerms"]
 

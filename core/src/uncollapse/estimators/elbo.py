@@ -9,15 +9,16 @@ import torch
 from pydantic import Field, PositiveInt
 from torch import Tensor
 
-from ..config.component import BuildContext, EstimatorConfig
+from ..component import BuildContext
 from ..distributions import analytic_kl
 from ..errors import ConfigError
 from ..inference import RateMode
+from ..kinds import EstimatorConfig
 from ..model import LatentVariableModel
+from ..passes import as_float64, batches_on_device, mean_estimate, measuring
 from ..protocols import Batch, Estimates
 from .draws import Draws
 from .memory import Memory
-from .passes import as_float64, batches_on_device, mean_estimate, measuring
 
 __all__ = ["ELBOEstimator", "ELBOEstimatorConfig"]
 

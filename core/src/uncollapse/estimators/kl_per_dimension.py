@@ -8,12 +8,13 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from ..config.component import BuildContext, EstimatorConfig
+from ..component import BuildContext
 from ..distributions import DiagonalNormal, kl_per_dimension
 from ..errors import ConfigError
+from ..kinds import EstimatorConfig
 from ..model import LatentVariableModel
+from ..passes import AT_END, as_float64, batches_on_device, exact_gaussian, mean_estimate, measuring
 from ..protocols import Batch, Estimates
-from .passes import AT_END, as_float64, batches_on_device, exact_gaussian, mean_estimate, measuring
 
 __all__ = ["KLPerDimension", "KLPerDimensionConfig"]
 

@@ -11,12 +11,13 @@ from pydantic import Field, PositiveInt
 from torch import Tensor
 from torch.distributions import Distribution
 
-from ..config.component import BuildContext, EstimatorConfig
+from ..component import BuildContext
 from ..distributions import rsample_and_log_prob
+from ..kinds import EstimatorConfig
 from ..model import LatentVariableModel
+from ..passes import AT_END, as_float64, batches_on_device, exact_gaussian, mean_estimate, measuring
 from ..protocols import Batch, Estimates
 from .aggregate import PAIRS_AT_ONCE, log_aggregate_posterior, sampled_log_density
-from .passes import AT_END, as_float64, batches_on_device, exact_gaussian, mean_estimate, measuring
 
 __all__ = [
     "MutualInformation",

@@ -10,13 +10,14 @@ import torch
 from pydantic import Field, PositiveInt
 from torch import Tensor
 
-from ..config.component import BuildContext, EstimatorConfig
+from ..component import BuildContext
 from ..errors import ShapeError
+from ..kinds import EstimatorConfig
 from ..model import LatentVariableModel
+from ..passes import batches_on_device, mean_estimate, measuring
 from ..protocols import Batch, Estimates
 from .draws import Draws
 from .memory import Memory
-from .passes import batches_on_device, mean_estimate, measuring
 
 __all__ = ["ImportanceWeightedNLL", "ImportanceWeightedNLLConfig", "importance_weighted_nll"]
 

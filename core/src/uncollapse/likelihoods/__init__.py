@@ -10,11 +10,8 @@ from .likelihoods import (
     GaussianLikelihood,
     GaussianLikelihoodConfig,
 )
-from .logistic import LogisticLikelihood, LogisticLikelihoodConfig, LogisticPixels
-from .logistic_mixture import LogisticMixtureLikelihood, LogisticMixtureLikelihoodConfig, LogisticMixturePixels
 
 __all__ = [
-    "COMPONENTS",
     "BernoulliLikelihood",
     "BernoulliLikelihoodConfig",
     "BernoulliPixels",
@@ -23,19 +20,4 @@ __all__ = [
     "CategoricalPixels",
     "GaussianLikelihood",
     "GaussianLikelihoodConfig",
-    "LogisticLikelihood",
-    "LogisticLikelihoodConfig",
-    "LogisticMixtureLikelihood",
-    "LogisticMixtureLikelihoodConfig",
-    "LogisticMixturePixels",
-    "LogisticPixels",
 ]
-
-COMPONENTS = (
-    BernoulliLikelihoodConfig,
-    GaussianLikelihoodConfig,
-    CategoricalLikelihoodConfig,
-    LogisticLikelihoodConfig,
-    LogisticMixtureLikelihoodConfig,
-)
-"""Configs that the core registers from this folder."""

@@ -15,8 +15,9 @@ from pydantic import Field, PositiveFloat
 from torch import Size, Tensor, nn
 from torch.distributions import Categorical, Distribution, Independent, constraints
 
-from ..config.component import BuildContext, LikelihoodConfig
+from ..component import BuildContext
 from ..distributions import DiagonalNormal
+from ..kinds import LikelihoodConfig
 
 __all__ = ["BernoulliLikelihood", "BernoulliPixels", "CategoricalLikelihood", "CategoricalPixels", "GaussianLikelihood"]
 
@@ -74,10 +75,8 @@ class BernoulliPixels(Distribution):
         """Return ``x log p + (1-x) log(1-p)`` summed over ``X``, nats, ``[*batch]``."""
         dims = tuple(range(-self._event_dim, 0))
         value = value.to(self.logits.dtype)
-        if (
-            not self.logits.requires_grad
-            and torch.broadcast_shapes(value.shape, self.logits.shape) == self.logits.shape
-        ):
+        # By tensors: torch.broadcast_shapes imports a library for symbolic mathematics, which takes half a second.
+        if not self.logits.requires_grad and torch.broadcast_tensors(value, self.logits)[1].shape == self.logits.shape:
             # One temporary instead of three: measurements take as many samples at once as memory holds.
             cost = nn.functional.softplus(self.logits, threshold=_EXP_IS_FINITE)
             return -cost.addcmul_(value, self.logits, value=-1).sum(dim=dims)

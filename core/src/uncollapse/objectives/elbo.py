@@ -7,9 +7,11 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 from torch import Tensor
 
-from ..config.component import BuildContext, Installed, ObjectiveConfig, ScheduleConfig
+from ..component import BuildContext
+from ..config.installed import Installed
 from ..errors import ConfigError
 from ..inference import Inference, RateMode
+from ..kinds import ObjectiveConfig, ScheduleConfig
 from ..model import LatentVariableModel
 from ..protocols import Batch, Loss, Progress, Schedule
 from ..schedules.schedules import ConstantSchedule, ConstantScheduleConfig

@@ -6,7 +6,8 @@ from typing import Literal
 
 from pydantic import Field
 
-from ..config.component import BuildContext, ObjectiveConfig
+from ..component import BuildContext
+from ..kinds import ObjectiveConfig
 from ..model import LatentVariableModel
 from ..protocols import Batch, Loss, Progress
 

@@ -1,15 +1,16 @@
-"""The whole plugin API: three hooks, and the version that a plugin states."""
+"""The whole plugin API: the hooks, and the version that a plugin states."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pluggy
 
-if TYPE_CHECKING:
-    from ..config import ComponentConfig
-    from .remedies import Remedy
+from ..component import ComponentConfig
+from .formats import SampleFormat
+from .lazy import Lazy
+from .remedies import Remedy
 
 __all__ = ["PROJECT", "Specification", "hookimpl", "hookspec"]
 
@@ -25,15 +26,15 @@ class Specification:
     """What a plugin may implement."""
 
     @hookspec
-    def uncollapse_components(self) -> Iterable[type[ComponentConfig]]:  # type: ignore[empty-body]
-        """Return the config classes of the components that the plugin brings."""
+    def uncollapse_components(self) -> Iterable[type[ComponentConfig] | Lazy]:  # type: ignore[empty-body]
+        """Return the config classes of the components that the plugin brings, or where they are to be imported from."""
 
     @hookspec
     def uncollapse_demo(self) -> Mapping[str, Any]:  # type: ignore[empty-body]
         """Return the fragment of a pipeline that turns the demo's plain VAE into this remedy.
 
-        The fragment is merged over the demo's pipeline: mappings by key, everything else replaced. Its ``name`` names
-        the run in the demo's table. Optional; a plugin without it stays out of the demo.
+        The fragment is merged over the demo's pipeline as a remedy's is. Its ``name`` names the run in the demo's
+        table. Optional; a plugin without it stays out of the demo.
         """
 
     @hookspec
@@ -41,4 +42,11 @@ class Specification:
         """Return what the plugin is good for: conditions that it treats, fragments of a pipeline, and costs.
 
         ``uncollapse diagnose`` prescribes them. Optional; see :class:`uncollapse.plugins.Remedy`.
+        """
+
+    @hookspec
+    def uncollapse_sample_formats(self) -> Iterable[SampleFormat]:  # type: ignore[empty-body]
+        """Return the formats in which ``uncollapse sample`` may write samples.
+
+        Optional; see :class:`uncollapse.plugins.SampleFormat`.
         """

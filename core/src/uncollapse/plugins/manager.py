@@ -1,28 +1,34 @@
-"""Discovery by metadata, validation at registration, and isolation: a broken plugin takes nothing else down."""
+"""Discovery by metadata, import on demand, and isolation: a broken plugin takes nothing else down."""
 
 from __future__ import annotations
 
-import inspect
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cache
-from importlib.metadata import EntryPoint, entry_points, version
+from importlib.metadata import EntryPoint, distribution, entry_points
 from types import ModuleType
-from typing import Any, Literal, get_args, get_origin
+from typing import Any, TypeVar
 
 import pluggy
 
-from ..config.component import KINDS, ComponentConfig
+from ..component import ComponentConfig
 from ..errors import PluginError, did_you_mean
+from ..kinds import KINDS
 from .hooks import PROJECT, Specification
-from .policy import API, VERSION_NAME, Deprecation, PluginAPI, deprecations, renamed_hooks
+from .lazy import Lazy
+from .policy import API, VERSION_NAME, Deprecation, PluginAPI, deprecations, member_deprecations, renamed_hooks
 from .remedies import Remedy
+from .validation import check_config, check_hooks, check_version, declared_by, unprefixed
 
-__all__ = ["PluginInfo", "Registry", "load_registry", "registry"]
+__all__ = ["DISABLE", "PluginInfo", "Registry", "load_registry", "registry"]
 
 DISABLE = "UNCOLLAPSE_DISABLE_PLUGINS"
 """Environment variable: ``all``, or names of plugins to leave out, separated by commas."""
+
+_COMPONENTS = "uncollapse_components"
+
+T = TypeVar("T")
 
 
 @dataclass
@@ -49,31 +55,65 @@ class PluginInfo:
 
 
 class Registry:
-    """The installed components by kind and type, and the plugins that brought them.
+    """The installed components by kind and type, and the plugins that bring them.
+
+    Entry points are metadata: a plugin's module is imported when one of its components is asked for, or all plugins
+    are; a component that it announces as :class:`Lazy` when it itself is asked for.
 
     Args:
+        points: Entry points of plugins; one of a name that an earlier one has is refused.
         api: Version of the plugin API, and what of older ones is still accepted.
     """
 
-    def __init__(self, api: PluginAPI = API) -> None:
-        self.plugins: list[PluginInfo] = []
+    def __init__(self, points: Iterable[EntryPoint] = (), api: PluginAPI = API) -> None:
         self._api = api
-        self._components: dict[str, dict[str, type[ComponentConfig]]] = {kind: {} for kind in KINDS}
+        self._components: dict[tuple[str, str], type[ComponentConfig] | Lazy] = {}
+        self._plugins: list[PluginInfo] = []
+        self._waiting: dict[str, tuple[EntryPoint, PluginInfo]] = {}
         self._manager = pluggy.PluginManager(PROJECT)
         self._manager.add_hookspecs(Specification)
+        switched_off = {n.strip() for n in os.environ.get(DISABLE, "").split(",") if n.strip()}
+        for point in points:
+            dist = point.dist
+            info = PluginInfo(point.name, dist.name if dist else "?", dist.version if dist else "?")
+            self._plugins.append(info)
+            if point.name != "core" and ("all" in switched_off or point.name in switched_off):
+                info.disabled = True
+            elif sum(p.name == point.name for p in self._plugins) > 1:
+                info.error = f"another installed distribution already provides a plugin named {point.name!r}"
+            else:
+                self._waiting[point.name] = (point, info)
+
+    @property
+    def plugins(self) -> list[PluginInfo]:
+        """Every plugin found, the core first, each with what it brings or why it does not; imports all of them."""
+        self.components()
+        return self._plugins
+
+    @property
+    def installed(self) -> list[PluginInfo]:
+        """Every plugin found, from metadata alone: what is broken has not been found out yet."""
+        return self._plugins
 
     def names(self, kind: str) -> list[str]:
         """Return the type names of one kind, the core's first."""
-        return sorted(self._components[kind], key=lambda n: ("." in n, n))
+        self._load_all()
+        return sorted((t for k, t in self._components if k == kind), key=lambda n: ("." in n, n))
 
     def find(self, kind: str, name: str) -> type[ComponentConfig] | None:
-        """Return the config class of a component, or None."""
-        return self._components[kind].get(name)
+        """Return the config class of a component, or None; imports no more than the plugin that the name belongs to."""
+        for plugin in ("core", _owner(kind, name)):
+            self._load(plugin)
+            if (kind, name) in self._components:
+                return self._resolved(kind, name)
+        return None
 
     def components(self, kind: str | None = None) -> list[type[ComponentConfig]]:
         """Return the config classes of one kind, or of all."""
         kinds = [kind] if kind else list(KINDS)
-        return [self._components[k][n] for k in kinds for n in self.names(k)]
+        found = [self._resolved(k, n) for k in kinds for n in self.names(k)]
+        # One that cannot be imported takes its plugin's others along.
+        return [c for c in found if c is not None and (c.kind, c.type_name()) in self._components]
 
     def get(self, name: str) -> type[ComponentConfig]:
         """Return the component of any kind with this type name, or ``kind:name`` where two kinds share a name.
@@ -82,13 +122,14 @@ class Registry:
             PluginError: No component has the name, or several kinds do.
         """
         wanted_kind, _, bare = name.rpartition(":")
-        found = [c for c in self.components() if c.type_name() == bare and wanted_kind in ("", c.kind)]
+        kinds = [wanted_kind] if wanted_kind else list(KINDS)
+        found = [c for k in kinds if (c := self.find(k, bare)) is not None]
         if len(found) == 1:
             return found[0]
         if found:
             choices = ", ".join(f"{c.kind}:{bare}" for c in found)
             raise PluginError(f"several kinds of component are named {bare!r}; say which: {choices}")
-        known = [c.type_name() for c in self.components()]
+        known = [n for kind in KINDS for n in self.names(kind)]
         raise PluginError(
             f"no installed component is named {name!r}{did_you_mean(bare, known)}{self.broken_hint(bare)}; "
             "`uncollapse plugins` lists all"
@@ -96,17 +137,70 @@ class Registry:
 
     def home(self, config: type[ComponentConfig]) -> PluginInfo:
         """Return the plugin that brought a registered component."""
-        return next(p for p in self.plugins if (config.kind, config.type_name()) in p.components)
+        return next(p for p in self._plugins if (config.kind, config.type_name()) in p.components)
+
+    def unknown(self, kind: str, name: Any) -> str:
+        """Return what to say of a type that is not there: what it may mean, or which distribution to install."""
+        found, name = repr(name), str(name)
+        owner = _owner(kind, name)
+        if name in unprefixed().get(owner, {}).get(kind, ()) and owner not in {p.name for p in self._plugins}:
+            return (
+                f"{kind} {name!r} is not installed: it is part of {PROJECT}-{owner}; pip install '{PROJECT}[{owner}]'"
+            )
+        known = self.names(kind)
+        near, hint = did_you_mean(name, known), self.broken_hint(name)
+        if "." in name and not near and not hint and owner not in {p.name for p in self._plugins}:
+            hint = f" (no plugin {owner!r} is installed; its distribution is usually called {PROJECT}-{owner})"
+        return f"unknown {kind} type {found}{near}; installed: {', '.join(known) or 'none'}{hint}"
 
     def broken_hint(self, name: str) -> str:
         """Return why the plugin that ``name`` belongs to did not load, or the empty string."""
-        prefix = name.partition(".")[0]
-        for plugin in self.plugins:
-            if plugin.name == prefix and plugin.error:
-                return f" (plugin {prefix!r} is broken: {plugin.error})"
-            if plugin.name == prefix and plugin.disabled:
-                return f" (plugin {prefix!r} is switched off by {DISABLE})"
+        owners = {name.partition(".")[0], *(_owner(kind, name) for kind in KINDS)}
+        for plugin in self._plugins:
+            if plugin.name in owners and plugin.error:
+                return f" (plugin {plugin.name!r} is broken: {plugin.error})"
+            if plugin.name in owners and plugin.disabled:
+                return f" (plugin {plugin.name!r} is switched off by {DISABLE})"
         return ""
+
+    def contributions(self, hook: str, record: type[T]) -> tuple[list[tuple[PluginInfo, T]], dict[str, str]]:
+        """Return what every plugin answers to a hook, and why that of a plugin could not be had, by its name.
+
+        Args:
+            hook: A hook whose answer is a list.
+            record: Type of its items.
+        """
+        self._load_all()
+        found: list[tuple[PluginInfo, T]] = []
+        broken: dict[str, str] = {}
+        for plugin in self._plugins:
+            module = self._manager.get_plugin(plugin.name)
+            if module is None or plugin.error is not None:
+                continue
+            try:
+                declared = [item for answer in self._call(hook, module) for item in answer]
+                wrong = [type(r).__name__ for r in declared if not isinstance(r, record)]
+                if wrong:
+                    raise PluginError(f"{hook}() must return {_public(record)}, found {wrong[0]}")
+                found += [(plugin, item) for item in declared]
+            except Exception as error:
+                broken[plugin.name] = f"{type(error).__name__}: {error}"
+        return found, broken
+
+    def demos(self) -> list[tuple[str, dict[str, Any]]]:
+        """Return ``(plugin, fragment)`` for every plugin that takes part in the demo."""
+        self._load_all()
+        modules = [(p.name, self._manager.get_plugin(p.name)) for p in self._plugins if p.error is None]
+        return [
+            (name, dict(fragment))
+            for name, module in modules
+            if module is not None
+            for fragment in self._call("uncollapse_demo", module)
+        ]
+
+    def remedies(self) -> tuple[list[tuple[PluginInfo, Remedy]], dict[str, str]]:
+        """Return every plugin's remedies with the plugin, and why those of a plugin could not be had, by its name."""
+        return self.contributions("uncollapse_remedies", Remedy)
 
     def register(self, module: ModuleType | object, info: PluginInfo) -> None:
         """Register a plugin's components, all or none.
@@ -115,52 +209,65 @@ class Registry:
             PluginError: The plugin states another API version, has no hook, or declares an invalid component.
             DeprecationWarning: It uses something deprecated, and the user turned such warnings into errors.
         """
-        self._check_version(getattr(module, VERSION_NAME, None))
+        check_version(getattr(module, VERSION_NAME, None), self._api)
         declared = self._declared(module, info.name)
+        taken: dict[tuple[str, str], Any] = {}
         for config in declared:
-            self._check(config, info)
-        taken: dict[tuple[str, str], type[ComponentConfig]] = {}
-        for config in declared:
-            first = taken.setdefault((config.kind, config.type_name()), config)
-            if first is not config:
-                raise PluginError(
-                    f"{config.__qualname__}.type: {config.kind} {config.type_name()!r} is taken by "
-                    f"{first.__module__}.{first.__qualname__}"
-                )
-        info.deprecations = deprecations(module, declared, PROJECT, self._api)
+            check_config(config, info.name, info.distribution)
+            key = _key(config)
+            first = taken.setdefault(key, config)
+            other = first if first is not config else self._components.get(key)
+            if other is not None:
+                raise PluginError(f"{_who(config)}.type: {key[0]} {key[1]!r} is taken by {_where(other)}")
+        classes = [c for c in declared if not isinstance(c, Lazy)]
+        info.deprecations = deprecations(module, classes, PROJECT, self._api)
         for deprecation in info.deprecations:
             deprecation.warn()
-        for config in declared:
-            name = config.type_name()
-            self._components[config.kind][name] = config
-            info.components.append((config.kind, name))
+        self._components.update(taken)
+        info.components += list(taken)
 
-    def demos(self) -> list[tuple[str, dict[str, Any]]]:
-        """Return ``(plugin, fragment)`` for every plugin that takes part in the demo."""
-        found = []
-        for plugin in self.plugins:
-            module = self._manager.get_plugin(plugin.name)
-            if module is not None and plugin.error is None:
-                found += [(plugin.name, dict(fragment)) for fragment in self._call("uncollapse_demo", module)]
-        return found
+    def _load_all(self) -> None:
+        for name in list(self._waiting):
+            self._load(name)
 
-    def remedies(self) -> tuple[list[tuple[PluginInfo, Remedy]], dict[str, str]]:
-        """Return every plugin's remedies with the plugin, and why those of a plugin could not be had, by its name."""
-        found: list[tuple[PluginInfo, Remedy]] = []
-        broken: dict[str, str] = {}
-        for plugin in self.plugins:
-            module = self._manager.get_plugin(plugin.name)
-            if module is None or plugin.error is not None:
-                continue
-            try:
-                declared = [remedy for answer in self._call("uncollapse_remedies", module) for remedy in answer]
-                wrong = [type(r).__name__ for r in declared if not isinstance(r, Remedy)]
-                if wrong:
-                    raise PluginError(f"uncollapse_remedies() must return uncollapse.plugins.Remedy, found {wrong[0]}")
-                found += [(plugin, remedy) for remedy in declared]
-            except Exception as error:
-                broken[plugin.name] = f"{type(error).__name__}: {error}"
-        return found, broken
+    def _load(self, name: str) -> None:
+        point, info = self._waiting.pop(name, (None, None))
+        if point is None or info is None:
+            return
+        # A stranger's module may raise anything, or try to exit; the rest must go on working.
+        try:
+            module = point.load()
+        except (Exception, SystemExit) as error:
+            info.error = f"importing {point.value} raised {type(error).__name__}: {error}"
+            return
+        try:
+            self.register(module, info)
+        except (PluginError, DeprecationWarning) as error:
+            info.error = str(error)
+        except (Exception, SystemExit) as error:
+            info.error = f"its hook raised {type(error).__name__}: {error}"
+
+    def _resolved(self, kind: str, name: str) -> type[ComponentConfig] | None:
+        """Return the class of a registered component; where it cannot be had, its plugin is broken as a whole."""
+        found = self._components.get((kind, name))
+        if not isinstance(found, Lazy):
+            return found
+        info = next(p for p in self._plugins if (kind, name) in p.components)
+        try:
+            config: type[ComponentConfig] = found.load()
+            check_config(config, info.name, info.distribution)
+            fresh = member_deprecations([config], self._api)
+            for deprecation in fresh:
+                deprecation.warn()
+        except (PluginError, DeprecationWarning) as error:
+            info.error = str(error)
+            for key in info.components:
+                self._components.pop(key, None)
+            info.components = []
+            return None
+        info.deprecations += fresh
+        self._components[kind, name] = config
+        return config
 
     def _call(self, hook: str, module: object) -> list[Any]:
         """Return what one plugin answers to a hook, in a list; an empty one where it does not implement the hook."""
@@ -168,121 +275,65 @@ class Registry:
         answers: list[Any] = self._manager.subset_hook_caller(hook, others)()
         return answers
 
-    def _check_version(self, stated: Any) -> None:
-        api = self._api
-        if stated in (api.version, *api.older):
-            return
-        accepted = " and ".join(map(str, sorted({api.version, *api.older})))
-        fix = f"the module must set {VERSION_NAME} = {api.version}"
-        if isinstance(stated, int) and stated > api.version:
-            fix = "update uncollapse, or install an older version of the plugin"
-        raise PluginError(f"it targets plugin API {stated!r}, this uncollapse offers {accepted}; {fix}")
-
-    def _declared(self, module: object, name: str) -> list[type[ComponentConfig]]:
-        hook = "uncollapse_components"
-        known = [n for n in vars(Specification) if n.startswith("uncollapse_")]
-        old = renamed_hooks(module, PROJECT, self._api)
-        for renamed in old:
+    def _declared(self, module: object, name: str) -> list[Any]:
+        for renamed in renamed_hooks(module, PROJECT, self._api):
             # How pluggy lets an implementation bear another name than its hook.
             getattr(getattr(module, renamed.old), f"{PROJECT}_impl")["specname"] = renamed.new
-        wrong = [
-            n
-            for n, f in vars(module).items()
-            if hasattr(f, f"{PROJECT}_impl") and n not in known and n not in {h.old for h in self._api.hooks}
-        ]
-        if wrong:
-            raise PluginError(f"it implements the unknown hook {wrong[0]!r}{did_you_mean(wrong[0], known)}")
+        check_hooks(module, self._api)
         try:
             self._manager.register(module, name)
         except (pluggy.PluginValidationError, ValueError) as error:
             raise PluginError(str(error)) from error
-        results = self._call(hook, module)
-        if not results:
-            if any(hasattr(getattr(module, n, None), f"{PROJECT}_impl") for n in [hook, *(r.old for r in old)]):
-                raise PluginError(f"{hook}() must return config classes, found None")
+        callers = self._manager.get_hookcallers(module) or []
+        if not callers:
             raise PluginError(
-                f"it implements no hook; expected a function {hook}() marked with uncollapse.plugins.hookimpl"
+                f"it implements no hook; expected a function {_COMPONENTS}() marked with uncollapse.plugins.hookimpl"
             )
-        result = results[0]
-        if not isinstance(result, Iterable):
-            raise PluginError(f"{hook}() must return config classes, found {type(result).__name__}")
-        return list(result)
+        # A plugin may bring remedies or sections of a report, and no component.
+        if _COMPONENTS not in {caller.name for caller in callers}:
+            return []
+        return declared_by(self._call(_COMPONENTS, module), _COMPONENTS)
 
-    def _check(self, config: Any, info: PluginInfo) -> None:
-        who = getattr(config, "__qualname__", repr(config))
-        if not (inspect.isclass(config) and issubclass(config, ComponentConfig)):
-            raise PluginError(f"{who}: expected a subclass of uncollapse.config.ComponentConfig, found {config!r}")
-        if config.kind not in KINDS or not issubclass(config, KINDS[config.kind]):
-            kinds = ", ".join(c.__name__ for c in KINDS.values())
-            raise PluginError(f"{who}: expected a subclass of one of {kinds}; found kind {config.kind!r}")
-        annotation = config.model_fields["type"].annotation
-        name = config.model_fields["type"].default
-        if get_origin(annotation) is not Literal or get_args(annotation) != (name,) or not isinstance(name, str):
-            raise PluginError(
-                f'{who}.type: expected `type: Literal["name"] = "name"`, found annotation {annotation!r} '
-                f"with default {name!r}"
-            )
-        prefix = "" if info.name == "core" else f"{info.name}."
-        if not name.startswith(prefix) or "." in name[len(prefix) :]:
-            raise PluginError(f"{who}.type: expected {prefix + 'name'!r} (the plugin's name first), found {name!r}")
-        missing = sorted(getattr(config, "__abstractmethods__", ()))
-        missing += [
-            m
-            for m in ("build", "epochs", "latent_shape")
-            if getattr(getattr(config, m, None), "__isabstractmethod__", False)
-        ]
-        if missing:
-            base = KINDS[config.kind]
-            signature = inspect.signature(base.build) if hasattr(base, "build") else ""
-            raise PluginError(f"{who}: {', '.join(sorted(set(missing)))} is not implemented; expected build{signature}")
-        if not (config.__doc__ or "").strip() or config.__doc__ == KINDS[config.kind].__doc__:
-            raise PluginError(f"{who}: expected a docstring that says what it does and where it comes from")
-        if name in self._components[config.kind]:
-            other = self._components[config.kind][name]
-            raise PluginError(f"{who}.type: {config.kind} {name!r} is taken by {other.__module__}.{other.__qualname__}")
+
+def _owner(kind: str, name: str) -> str:
+    """Return the name of the plugin that a type belongs to: its prefix, or who may use it without one."""
+    prefix, dot, _ = name.partition(".")
+    if dot:
+        return prefix
+    return next((plugin for plugin, kinds in unprefixed().items() if name in kinds.get(kind, ())), "core")
+
+
+def _key(config: type[ComponentConfig] | Lazy) -> tuple[str, str]:
+    return (config.kind, config.type) if isinstance(config, Lazy) else (config.kind, config.type_name())
+
+
+def _who(config: type[ComponentConfig] | Lazy) -> str:
+    return config.path if isinstance(config, Lazy) else config.__qualname__
+
+
+def _where(config: type[ComponentConfig] | Lazy) -> str:
+    return config.path if isinstance(config, Lazy) else f"{config.__module__}.{config.__qualname__}"
+
+
+def _public(record: type) -> str:
+    """Return a record's name as plugins import it: from the public module below the package."""
+    return ".".join([*record.__module__.split(".")[:2], record.__qualname__])
 
 
 def load_registry(points: Iterable[EntryPoint] | None = None, api: PluginAPI = API) -> Registry:
     """Build a registry of the core's parts and of every plugin found.
 
     Args:
-        points: Entry points to load; by default those of the group ``uncollapse``.
+        points: Entry points of plugins; by default those of the group ``uncollapse``.
         api: Version of the plugin API, and what of older ones is still accepted.
     """
-    from . import builtin
-
-    loaded = Registry(api)
-    core = PluginInfo("core", "uncollapse", version("uncollapse"))
-    loaded.register(builtin, core)
-    loaded.plugins.append(core)
-    switched_off = {n.strip() for n in os.environ.get(DISABLE, "").split(",") if n.strip()}
+    core = list(distribution(PROJECT).entry_points.select(group=PROJECT))
     found = entry_points(group=PROJECT) if points is None else points
-    for point in sorted(found, key=lambda p: p.name):
-        dist = point.dist
-        info = PluginInfo(point.name, dist.name if dist else "?", dist.version if dist else "?")
-        loaded.plugins.append(info)
-        if "all" in switched_off or point.name in switched_off:
-            info.disabled = True
-            continue
-        if sum(p.name == point.name for p in loaded.plugins) > 1:
-            info.error = f"another installed distribution already provides a plugin named {point.name!r}"
-            continue
-        # A stranger's module may raise anything, or try to exit; the rest must go on working.
-        try:
-            module = point.load()
-        except (Exception, SystemExit) as error:
-            info.error = f"importing {point.value} raised {type(error).__name__}: {error}"
-            continue
-        try:
-            loaded.register(module, info)
-        except (PluginError, DeprecationWarning) as error:
-            info.error = str(error)
-        except (Exception, SystemExit) as error:
-            info.error = f"its hook raised {type(error).__name__}: {error}"
-    return loaded
+    others = [p for p in found if p.dist is None or p.dist.name != PROJECT]
+    return Registry([*core, *sorted(others, key=lambda p: p.name)], api)
 
 
 @cache
 def registry() -> Registry:
-    """Return the registry of this process, loaded on first use."""
+    """Return the registry of this process; plugins are imported as they are needed."""
     return load_registry()

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..config.component import ComponentConfig
+from ..component import ComponentConfig
 
 __all__ = ["API", "API_VERSION", "DeprecatedMember", "Deprecation", "PluginAPI", "RenamedHook"]
 
@@ -135,6 +135,17 @@ def deprecations(
                 *_place(getattr(module, hook.old)),
             )
         )
+    return found + member_deprecations(configs, api)
+
+
+def member_deprecations(configs: Iterable[type[ComponentConfig]], api: PluginAPI) -> list[Deprecation]:
+    """Return every deprecated member that component configs define, with the place in their source.
+
+    Args:
+        configs: Component configs of a plugin.
+        api: What is deprecated.
+    """
+    found = []
     for config in configs:
         for member in api.members:
             owner = _owner(config, member.name) if config.kind == member.kind else None

@@ -10,9 +10,11 @@ import torch
 from pydantic import Field, PositiveFloat, PositiveInt
 from torch import Tensor, nn
 
-from ..config.component import BuildContext, Installed, MomentTransformConfig, PosteriorConfig
+from ..component import BuildContext
+from ..config.installed import Installed
 from ..distributions import DiagonalNormal
 from ..errors import ShapeError
+from ..kinds import MomentTransformConfig, PosteriorConfig
 from ..protocols import Progress
 
 __all__ = ["GaussianPosterior", "GaussianPosteriorConfig"]

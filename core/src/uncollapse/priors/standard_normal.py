@@ -7,8 +7,9 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from ..config.component import BuildContext, PriorConfig
+from ..component import BuildContext
 from ..distributions import StandardNormal
+from ..kinds import PriorConfig
 
 __all__ = ["StandardNormalPrior", "StandardNormalPriorConfig"]
 

@@ -8,7 +8,10 @@ from .from_prior import (
     decode,
 )
 
-__all__ = ["COMPONENTS", "AncestralSampler", "ScaledGaussianSampler", "decode"]
-
-COMPONENTS = (AncestralSamplerConfig, ScaledGaussianSamplerConfig)
-"""Configs that the core registers from this folder."""
+__all__ = [
+    "AncestralSampler",
+    "AncestralSamplerConfig",
+    "ScaledGaussianSampler",
+    "ScaledGaussianSamplerConfig",
+    "decode",
+]

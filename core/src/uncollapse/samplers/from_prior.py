@@ -10,10 +10,11 @@ import torch
 from pydantic import Field, PositiveFloat, PositiveInt
 from torch import Tensor
 
-from ..config.component import BuildContext, SamplerConfig
+from ..component import BuildContext
 from ..errors import ConfigError
-from ..estimators.passes import device_of, measuring
+from ..kinds import SamplerConfig
 from ..model import LatentVariableModel
+from ..passes import device_of, measuring
 from ..protocols import ReportsProgress
 
 __all__ = ["AncestralSampler", "AncestralSamplerConfig", "ScaledGaussianSampler", "ScaledGaussianSamplerConfig"]

@@ -9,7 +9,11 @@ from .schedules import (
     LinearScheduleConfig,
 )
 
-__all__ = ["COMPONENTS", "ConstantSchedule", "CyclicalSchedule", "LinearSchedule"]
-
-COMPONENTS = (ConstantScheduleConfig, LinearScheduleConfig, CyclicalScheduleConfig)
-"""Configs that the core registers from this folder."""
+__all__ = [
+    "ConstantSchedule",
+    "ConstantScheduleConfig",
+    "CyclicalSchedule",
+    "CyclicalScheduleConfig",
+    "LinearSchedule",
+    "LinearScheduleConfig",
+]

@@ -6,7 +6,8 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from ..config.component import BuildContext, ScheduleConfig
+from ..component import BuildContext
+from ..kinds import ScheduleConfig
 from ..protocols import Progress, Schedule
 
 __all__ = ["ConstantSchedule", "ConstantScheduleConfig", "CyclicalSchedule", "LinearSchedule"]

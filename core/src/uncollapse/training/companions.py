@@ -12,8 +12,9 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
-from ..config.component import BuildContext, ObserverConfig
+from ..component import BuildContext
 from ..inference import Inference
+from ..kinds import ObserverConfig
 from ..protocols import Adversarial, Batch, Observer, Progress, SeesWeights
 
 __all__ = ["Companions", "build_observers", "detached"]

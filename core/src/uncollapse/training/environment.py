@@ -45,8 +45,8 @@ def describe_environment() -> dict[str, Any]:
 
 
 def plugin_versions() -> list[dict[str, str]]:
-    """Return name, distribution and version of every plugin that loaded."""
-    loaded = [p for p in registry().plugins if p.error is None and not p.disabled]
+    """Return name, distribution and version of every plugin that is installed and not known to be broken."""
+    loaded = [p for p in registry().installed if p.error is None and not p.disabled]
     return [{"name": p.name, "distribution": p.distribution, "version": p.version} for p in loaded]
 
 

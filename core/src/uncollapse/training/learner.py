@@ -5,25 +5,22 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
+from ..building import Built
 from ..config.pipeline import PipelineConfig
 from ..errors import CheckpointError, ConfigError
-from ..protocols import Batch, JudgesEpochs, Outcome, Progress, Stored, Strategy, mixed
+from ..protocols import Batch, Feedback, JudgesEpochs, Outcome, Progress, Reaction, Stored, Strategy, mixed
+from ..randomness import random_state, restore_random_state, seed_everything, separate_stream
 from .averaging import PolyakAverage
 from .checkpoint import Checkpoint, load_weights
 from .companions import Companions, build_observers
 from .criterion import Criterion
-from .plateau import Feedback, Reaction
 from .random_batches import RandomBatches
-from .randomness import random_state, restore_random_state, seed_everything, separate_stream
-
-if TYPE_CHECKING:
-    from ..pipeline import Built
 
 __all__ = ["Learner"]
 

@@ -8,6 +8,7 @@ import os
 import time
 from collections.abc import Mapping
 from contextlib import suppress
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -82,14 +83,17 @@ class Records:
     """
 
     def __init__(self, folder: Path, rows: int = 0, step: int = 0) -> None:
-        self._folder = folder
+        self._folder, self._step = folder, step
         self._metrics = MetricsFile(folder / "metrics.jsonl", rows)
-        self._board: Any = None
+
+    @cached_property
+    def _board(self) -> Any:
+        # With the first row: the import takes a quarter of a second, which the first step need not wait for.
         try:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError:
-            return
-        self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1 if step else None)
+            return None
+        return SummaryWriter(str(self._folder / "tensorboard"), purge_step=self._step + 1 if self._step else None)
 
     @property
     def rows(self) -> int:
@@ -99,9 +103,9 @@ class Records:
     def write(self, row: Mapping[str, Any]) -> None:
         """Write a row with ``step`` and ``split``; its other numbers become curves ``<split>/<name>``."""
         self._metrics.append(row)
-        if self._board is None:
-            return
         try:
+            if self._board is None:
+                return
             for name, value in row.items():
                 if name not in ("step", "split") and isinstance(value, float):
                     self._board.add_scalar(f"{row['split']}/{name}", value, row["step"])
@@ -115,7 +119,7 @@ class Records:
     def close(self) -> None:
         """Close everything."""
         self._metrics.close()
-        if self._board is not None:
+        if vars(self).get("_board") is not None:
             # Its events repeat metrics.jsonl, and an error here would hide the one that ended the run.
             with suppress(OSError):
                 self._board.close()

@@ -8,19 +8,18 @@ import os
 from collections.abc import Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import yaml
 
+from ..building import Built, build
 from ..config.load import dump_config, load_config
 from ..config.pipeline import PipelineConfig
 from ..errors import RunDirectoryError
 from ..files import write_atomically
 from .checkpoint import CheckpointStore, Which, load_weights
+from .criterion import Criterion
 from .environment import describe_environment, now
-
-if TYPE_CHECKING:
-    from ..pipeline import Built
 
 __all__ = ["Run", "fingerprint"]
 
@@ -166,11 +165,8 @@ class Run:
             CheckpointError: There is no such checkpoint, it is damaged, or from another pipeline.
             DataError: The data are missing, or do not agree with what the run kept of them.
         """
-        from ..pipeline import Pipeline
-        from .criterion import Criterion
-
         checkpoint = self.checkpoints.open(which)
-        built = Pipeline(self.config).build(self.artifacts)
+        built = build(self.config, self.artifacts)
         criterion = Criterion(built.model, built.objective, built.regularizers)
         load_weights(built.model, checkpoint.weights(averaged=True), str(checkpoint.path))
         criterion.load_side_state(checkpoint.state().get("criterion", {}))

@@ -4,28 +4,25 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
-from .. import __version__
+from ..building import Built, steps_per_epoch
 from ..config.pipeline import PipelineConfig, schedules_in
+from ..devices import make_accelerator
 from ..errors import CheckpointError, ConfigError, Interrupted, NonFiniteLossError
-from ..pipeline import steps_per_epoch
 from ..protocols import Batch, KeepsArtifacts, Progress, finished
+from ..randomness import separate_stream
+from ..version import __version__
 from .checkpoint import Checkpoint
-from .devices import make_accelerator
 from .environment import plugin_versions
 from .interrupt import StopRequest
 from .learner import Learner
-from .randomness import separate_stream
 from .records import ProgressDisplay, Records
 from .run import Run, fingerprint
 from .state import TrainingState
 from .window import LossWindow, Place
-
-if TYPE_CHECKING:
-    from ..pipeline import Built
 
 __all__ = ["Trainer"]
 

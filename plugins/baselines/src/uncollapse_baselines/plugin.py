@@ -10,6 +10,7 @@ from .ar1 import AR1PriorConfig
 from .batch_norm import BatchNormMeansConfig
 from .delta import DeltaMomentsConfig
 from .free_bits import GroupFreeBitsConfig, SoftFreeBitsConfig
+from .iwae import IWAEConfig
 from .remedies import REMEDIES
 from .semi_amortized import RefinedConfig, SemiAmortizedConfig
 from .skip import SkipConvDecoderConfig, SkipMLPDecoderConfig
@@ -23,6 +24,7 @@ uncollapse_api_version = 1
 def uncollapse_components() -> list[type[ComponentConfig]]:
     """Return the plugin's component configs."""
     return [
+        IWAEConfig,
         DeltaMomentsConfig,
         BatchNormMeansConfig,
         AR1PriorConfig,

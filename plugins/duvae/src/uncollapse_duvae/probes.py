@@ -11,8 +11,8 @@ from pydantic import Field, PositiveInt
 from torch import Tensor
 from uncollapse.config import BuildContext, ProbeConfig
 from uncollapse.errors import ConfigError, DataError
-from uncollapse.probes import LabelledProbe, LabelledProbeConfig
 from uncollapse.protocols import Estimate, Scores
+from uncollapse_measures.probes import LabelledProbe, LabelledProbeConfig
 
 from .classifiers import FloatArray, IntArray, train_by_epochs, train_with_validation
 

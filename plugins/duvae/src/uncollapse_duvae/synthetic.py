@@ -9,8 +9,9 @@ import torch
 from pydantic import Field, PositiveFloat, PositiveInt
 from torch import Tensor, nn
 from uncollapse.config import DataConfig
-from uncollapse.data import InMemorySource, TextSplit
+from uncollapse.data import InMemorySource
 from uncollapse.protocols import DataSpec, SpecialTokens
+from uncollapse_text.data import TextSplit
 
 __all__ = ["RandomLSTM", "SyntheticTextConfig", "SyntheticTextSource"]
 

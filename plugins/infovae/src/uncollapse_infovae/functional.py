@@ -1,5 +1,5 @@
 """Distances between codes and prior, and directions that reduce them: pure functions on tensors. The core brings
-kernels, MMD and log-determinant (:mod:`uncollapse.discrepancy`).
+kernels, MMD and log-determinant (:mod:`uncollapse_measures.discrepancy`).
 
 Codes are ``z [..., N, K]`` and draws of the prior ``[..., M, K]``: latents of other shapes come flattened, and leading
 dimensions are separate sets. Pairs are made from one matrix product, at most ``pairs_at_once`` of them at a time, so
@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from uncollapse.discrepancy import (
+from uncollapse_measures.discrepancy import (
     PAIRS_AT_ONCE,
     KernelFunction,
     Statistic,

@@ -8,11 +8,11 @@ from typing import Any, Literal, cast
 from torch import Tensor, nn
 from torch.distributions import Distribution
 from uncollapse.config import BuildContext, PriorConfig
-from uncollapse.distributions import TwoLevel
 from uncollapse.errors import ConfigError
 from uncollapse.inference import Inference
 from uncollapse.model import LatentVariableModel
 from uncollapse.protocols import Bindable, DataSpec
+from uncollapse_latents.distributions import TwoLevel
 
 from .functional import Warmup, marginal_log_density
 

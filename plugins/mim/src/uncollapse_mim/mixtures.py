@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from uncollapse.config import BuildContext, PriorConfig
 from uncollapse.distributions import DiagonalNormal
 from uncollapse.errors import ConfigError
-from uncollapse.priors import Mixture
+from uncollapse_latents.priors import Mixture
 
 __all__ = ["Component", "FixedMixture", "FixedMixtureConfig", "MixtureFields", "MixtureOfGaussians", "Spacing", "ring"]
 

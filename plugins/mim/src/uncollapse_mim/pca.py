@@ -11,8 +11,9 @@ from pydantic import Field, PositiveInt
 from sklearn.decomposition import PCA
 from torch import Tensor
 from uncollapse.config import DataConfig
-from uncollapse.data import FashionMNISTConfig, InMemorySource, TensorSplit
+from uncollapse.data import InMemorySource, TensorSplit
 from uncollapse.protocols import Split
+from uncollapse_images.data import FashionMNISTConfig
 
 from .data import RedrawnSplit, seed_of
 

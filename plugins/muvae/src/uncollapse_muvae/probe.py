@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from pydantic import Field, PositiveFloat, PositiveInt
 from uncollapse.config import BuildContext
-from uncollapse.probes import LabelledProbe, LabelledProbeConfig
+from uncollapse_measures.probes import LabelledProbe, LabelledProbeConfig
 
 from .classifier import OnlineClassifier
 

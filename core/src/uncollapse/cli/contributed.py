@@ -1,0 +1,87 @@
+"""Commands that other distributions bring, found by metadata: entry points of the group ``uncollapse.commands``.
+
+An entry point is named for its command and leads to a function whose parameters carry typer's annotations, or to a
+``typer.Typer`` with commands of its own. Its module is imported for every command line, also for ``--help``, so it
+imports typer and nothing heavy; what the command does is imported inside the function.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any
+
+import typer
+
+__all__ = ["GROUP", "contribute"]
+
+GROUP = "uncollapse.commands"
+"""Group of the entry points that lead to commands."""
+
+_DISABLE = "UNCOLLAPSE_DISABLE_PLUGINS"
+
+
+def contribute(app: typer.Typer) -> None:
+    """Add every contributed command to ``app``, once.
+
+    One that cannot be loaded, or whose name is taken, is listed with the reason and takes nothing else down.
+    """
+    added: set[EntryPoint] = app.__dict__.setdefault("_contributed", set())
+    taken = {_name(command) for command in app.registered_commands} | {group.name for group in app.registered_groups}
+    for point in sorted(entry_points(group=GROUP), key=lambda p: (p.name, p.value)):
+        if point in added or _switched_off(point):
+            continue
+        added.add(point)
+        if point.name in taken:
+            # Said on the command line's own help, where its author looks for it first.
+            note = f"{_home(point)} also brings a command {point.name!r}, which is taken; it must take another name."
+            app.info.epilog = "\n\n".join(filter(None, [_text(app.info.epilog), note]))
+            continue
+        taken.add(point.name)
+        try:
+            command = point.load()
+        except (Exception, SystemExit) as error:
+            _add_broken(app, point, f"importing {point.value} raised {type(error).__name__}: {error}")
+            continue
+        if isinstance(command, typer.Typer):
+            app.add_typer(command, name=point.name)
+        elif callable(command):
+            app.command(point.name)(command)
+        else:
+            _add_broken(app, point, f"{point.value} is no function and no typer.Typer: {type(command).__name__}")
+
+
+def _add_broken(app: typer.Typer, point: EntryPoint, reason: str) -> None:
+    def broken() -> None:
+        from ..errors import PluginError
+
+        raise PluginError(f"the command {point.name!r} of {_home(point)} is broken: {reason}")
+
+    # Whatever options it was given, the answer is the reason.
+    app.command(
+        point.name,
+        help=f"(broken: {reason})",
+        context_settings={"ignore_unknown_options": True, "allow_extra_args": True},
+    )(broken)
+
+
+def _switched_off(point: EntryPoint) -> bool:
+    names = {n.strip() for n in os.environ.get(_DISABLE, "").split(",") if n.strip()}
+    if not names or point.dist is None:
+        return "all" in names
+    # A command goes with the plugin of its distribution.
+    return "all" in names or any(p.group == "uncollapse" and p.name in names for p in point.dist.entry_points)
+
+
+def _home(point: EntryPoint) -> str:
+    return point.dist.name if point.dist is not None else point.value
+
+
+def _name(command: Any) -> str:
+    callback: Callable[..., Any] = command.callback
+    return command.name or callback.__name__.replace("_", "-")
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else ""

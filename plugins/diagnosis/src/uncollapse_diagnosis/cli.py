@@ -1,0 +1,203 @@
+"""What condition a run's model is in, and what treats it."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from rich.console import Console
+from rich.markup import escape
+from rich.padding import Padding
+from rich.syntax import Syntax
+from rich.table import Table
+from uncollapse.cli.runs import load_run
+from uncollapse.errors import ConfigError
+from uncollapse.files import write_atomically
+from uncollapse.protocols import Batch, Split, mixed
+from uncollapse.training import Run
+
+from . import Diagnosis, Prescriptions, Settings, Units, apply, prescribe
+from . import diagnose as examine
+
+__all__ = ["EXIT_CODES", "diagnose"]
+
+EXIT_CODES = {
+    "partly collapsed": 10,
+    "collapsed": 11,
+    "decoder ignores z": 12,
+    "over-informative": 13,
+    "inference lagging": 14,
+    "not enough data": 15,
+}
+"""What the command returns when ``--fail-on`` names a finding."""
+
+_MOST_SHOWN = 3
+_UNITS = "active_units_"
+_MEANINGS = {
+    "rate": "KL(q(z|x) || p(z))",
+    "mutual_information": "at most log N = {cap:.2f}",
+    "mutual_posterior_divergence": "between two posteriors",
+    "posterior_variance": "to the prior's; 1 where collapsed",
+    "prior_mismatch": "KL(q(z) || p(z)), at least",
+    "mmd": "0 where q(z) is the prior",
+    "log_determinant": "0 where q(z) is the prior",
+    "distortion": "-log p(x|z)",
+    "loss_other": "lost with another example's z",
+    "loss_prior": "lost with a draw of the prior",
+    "loss_mean": "lost with the mean of all z",
+    "used_information": "of z by the decoder, at least",
+    "inference_gap": "gained by refining q(z|x)",
+}
+
+
+def diagnose(
+    path: Path,
+    split: str | None,
+    which: Any,
+    device: str,
+    settings: Settings,
+    output: Path | None,
+    as_json: bool,
+    treat: bool,
+    remedy: str | None,
+    pipeline: Path | None,
+    fail_on: Sequence[str],
+) -> int:
+    """Diagnose a run, write ``diagnosis.json``, prescribe, and return the exit code.
+
+    Raises:
+        ConfigError: A remedy that was asked for is not there, or does not apply.
+    """
+    run = Run(path)
+    built = load_run(run, which, device)
+    name = split or run.config.evaluation.split
+    part: Split = getattr(built.data, name)
+
+    def batches() -> Iterator[Batch]:
+        return mixed(part).batches(settings.batch_size, shuffle=True)
+
+    found = examine(built.model, batches, classes=built.data.spec.classes, history=run.metrics(), settings=settings)
+    raw = run.config.model_dump(mode="json")
+    remedies = prescribe(found.findings[0], raw)
+    record = {
+        "name": run.config.name,
+        "seed": run.config.seed,
+        "split": name,
+        "checkpoint": str(which),
+        **found.to_dict(),
+        "prescriptions": [p.to_dict() for p in remedies.ranked],
+        "not_prescribed": dict(remedies.left_out),
+    }
+    write_atomically(output or path / "diagnosis.json", json.dumps(record, indent=2) + "\n")
+    console = Console()
+    if as_json:
+        console.print(json.dumps(record, indent=2), soft_wrap=True, markup=False, highlight=False)
+    else:
+        _print(console, found, remedies, name, path)
+        console.print(f"Written to {output or path / 'diagnosis.json'}", soft_wrap=True)
+    if treat:
+        if found.verdict == "healthy":
+            raise ConfigError("--apply: the diagnosis is healthy, so there is nothing to treat; no file was written")
+        written = apply(remedies.choose(remedy), raw, pipeline)
+        (Console(stderr=True) if as_json else console).print(
+            f"Written to {written}; train it with: uncollapse train {written}", soft_wrap=True
+        )
+    return _exit_code(found, fail_on)
+
+
+def _exit_code(found: Diagnosis, fail_on: Sequence[str]) -> int:
+    asked = {name.replace("-", " ").replace("over informative", "over-informative") for name in fail_on}
+    for finding in found.findings:
+        if finding.condition in EXIT_CODES and asked & {"any", finding.condition}:
+            return EXIT_CODES[finding.condition]
+    return 0
+
+
+def _print(console: Console, found: Diagnosis, remedies: Prescriptions, split: str, path: Path) -> None:
+    for number, finding in enumerate(found.findings):
+        style = "bold green" if finding.condition == "healthy" else "bold red" if number == 0 else "bold yellow"
+        console.print(f"[{style}]{finding.condition}[/]: {escape(finding.evidence)}", soft_wrap=True, highlight=False)
+    if found.history is not None:
+        console.print(f"training: {found.history.sentence}", soft_wrap=True, markup=False, highlight=False)
+    console.print(_measurements(found, split))
+    if found.units is not None and len(found.units.information) > 1:
+        console.print(_units(found.units, found.thresholds.unit))
+    for name, reason in found.skipped.items():
+        console.print(f"{name} was left out: {reason}", soft_wrap=True, markup=False)
+    if found.verdict == "not enough data":
+        console.print("Measure on more examples: --split train, or a larger --examples.", markup=False)
+    elif found.verdict != "healthy":
+        _print_remedies(console, remedies, path)
+
+
+def _measurements(found: Diagnosis, split: str) -> Table:
+    table = Table(title=f"{split} split, {found.examples:,} examples", title_justify="left", box=None, pad_edge=False)
+    for heading in ("measured", "value ± standard error", ""):
+        table.add_column(heading, no_wrap=True, style="dim" if not heading else None)
+    units = [name for name in found.measurements if name.startswith(_UNITS)]
+    if units:
+        counts = " ".join(f"{found.measurements[name].value:.0f}" for name in units)
+        ends = " to ".join(name.removeprefix(_UNITS) for name in (units[0], units[-1]))
+        table.add_row("active units", counts, f"of {math.prod(found.latent_shape)}; variance {ends}")
+    for name, e in found.measurements.items():
+        if name not in units:
+            error = "" if e.standard_error is None else f" ± {e.standard_error:.2g}"
+            meaning = _MEANINGS.get(name, "").format(cap=found.thresholds.mismatch)
+            label = name.replace("_", " ").replace("mutual posterior", "posterior")
+            table.add_row(label, f"{e.value:.4g}{error} {e.unit}", meaning)
+    return table
+
+
+def _units(units: Units, threshold: float) -> Table:
+    what = "dimension" if units.size == 1 else "channel"
+    table = Table(
+        title=f"by {what}; below {threshold:.3f} nats it is collapsed", title_justify="left", box=None, pad_edge=False
+    )
+    columns = {
+        "carries (nats)": (units.information, True),
+        "rate (nats)": (units.rate, True),
+        "posterior var.": (units.posterior_variance, False),
+        "codes: mean": (units.aggregate_mean, False),
+        "variance": (units.aggregate_variance, False),
+    }
+    table.add_column(what, justify="right")
+    for name, (values, _) in columns.items():
+        if values is not None:
+            table.add_column(name, justify="right", no_wrap=True)
+    order = sorted(range(len(units.information)), key=lambda u: -units.information[u][0])
+    # Both ends are of interest, the middle of a large latent is not.
+    shown = order if len(order) <= 32 else [*order[:16], *order[-16:]]
+    for unit in shown:
+        cells = [_cell(v[unit], error) for v, error in columns.values() if v is not None]
+        table.add_row(str(unit), *cells, style="dim" if units.information[unit][0] < threshold else None)
+    if len(shown) < len(order):
+        table.caption = f"{len(order) - len(shown)} in between are in diagnosis.json"
+    return table
+
+
+def _cell(measured: tuple[float, float], with_error: bool) -> str:
+    value, error = measured
+    return f"{value:.3f} ± {error:.3f}" if with_error else f"{value:.2f}"
+
+
+def _print_remedies(console: Console, remedies: Prescriptions, path: Path) -> None:
+    if not remedies.ranked:
+        console.print("No remedy applies to this pipeline; diagnosis.json says why.")
+        return
+    console.print(f"[bold]Remedies for {remedies.condition!r}, the best first[/]", highlight=False)
+    for number, p in enumerate(remedies.ranked[:_MOST_SHOWN], 1):
+        time = f" A step takes about {p.remedy.slowdown:g} times as long." if p.remedy.slowdown > 1 else ""
+        console.print(f"{number}. {p.name}: {p.remedy.why}", soft_wrap=True, markup=False, highlight=False)
+        console.print(f"   costs: {p.remedy.cost}{time}", soft_wrap=True, markup=False, highlight=False)
+        console.print(f"   source: {p.remedy.source}", soft_wrap=True, markup=False, highlight=False)
+        fragment = yaml.safe_dump(dict(p.fragment), sort_keys=False, allow_unicode=True).rstrip()
+        console.print(Padding(Syntax(fragment, "yaml", background_color="default"), (0, 0, 0, 3)))
+        how = p.install or f"uncollapse diagnose {path} --apply --remedy {p.name}"
+        console.print(f"   with: {how}", soft_wrap=True, markup=False, highlight=False)
+    more = [p.name for p in remedies.ranked[_MOST_SHOWN:]]
+    if more:
+        console.print(f"Further ones, in diagnosis.json: {', '.join(more)}", soft_wrap=True, highlight=False)

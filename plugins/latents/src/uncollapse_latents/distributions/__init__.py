@@ -1,0 +1,5 @@
+"""Distributions that the parts return; everything here is a ``torch.distributions.Distribution``."""
+
+from .hierarchy import TwoLevel, TwoLevelNormal
+
+__all__ = ["TwoLevel", "TwoLevelNormal"]

@@ -1,0 +1,18 @@
+"""Estimators: measured numbers with units and standard errors."""
+
+from .mutual_divergence import (
+    MutualPosteriorDivergence,
+    MutualPosteriorDivergenceConfig,
+    PairStatistics,
+    pair_statistics,
+)
+from .reconstruction_error import ReconstructionError, ReconstructionErrorConfig
+
+__all__ = [
+    "MutualPosteriorDivergence",
+    "MutualPosteriorDivergenceConfig",
+    "PairStatistics",
+    "ReconstructionError",
+    "ReconstructionErrorConfig",
+    "pair_statistics",
+]

@@ -1,0 +1,1 @@
+"""Text: data, tokens, encoders, decoders, perplexity, and how texts are read off a model."""
