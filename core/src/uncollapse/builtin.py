@@ -34,19 +34,15 @@ def uncollapse_components() -> list[Lazy]:
         Lazy("optimizer", "adamax", "uncollapse.optimizers:AdamaxConfig"),
         Lazy("optimizer", "rmsprop", "uncollapse.optimizers:RMSpropConfig"),
         Lazy("optimizer", "sgd", "uncollapse.optimizers:SGDConfig"),
-        Lazy("learning_rate", "cosine", "uncollapse.learning_rates.schedules:CosineConfig"),
-        Lazy("learning_rate", "exponential", "uncollapse.learning_rates.schedules:ExponentialConfig"),
-        Lazy("learning_rate", "multistep", "uncollapse.learning_rates.schedules:MultistepConfig"),
-        Lazy("learning_rate", "noam", "uncollapse.learning_rates.schedules:NoamConfig"),
-        Lazy("learning_rate", "plateau", "uncollapse.learning_rates.plateau:PlateauConfig"),
-        Lazy("learning_rate", "warmup", "uncollapse.learning_rates.schedules:WarmupConfig"),
+        Lazy("learning_rate", "cosine", "uncollapse.learning_rates:CosineConfig"),
+        Lazy("learning_rate", "multistep", "uncollapse.learning_rates:MultistepConfig"),
+        Lazy("learning_rate", "warmup", "uncollapse.learning_rates:WarmupConfig"),
         Lazy("estimator", "nll", "uncollapse.estimators.nll:ImportanceWeightedNLLConfig"),
         Lazy("estimator", "elbo", "uncollapse.estimators.elbo:ELBOEstimatorConfig"),
         Lazy("estimator", "kl_per_dimension", "uncollapse.estimators.kl_per_dimension:KLPerDimensionConfig"),
         Lazy("estimator", "active_units", "uncollapse.estimators.active_units:ActiveUnitsConfig"),
         Lazy("estimator", "mutual_information", "uncollapse.estimators.mutual_information:MutualInformationConfig"),
         Lazy("sampler", "ancestral", "uncollapse.samplers.from_prior:AncestralSamplerConfig"),
-        Lazy("sampler", "scaled_gaussian", "uncollapse.samplers.from_prior:ScaledGaussianSamplerConfig"),
     ]
 
 

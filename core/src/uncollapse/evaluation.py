@@ -6,13 +6,13 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from functools import partial
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
-from .component import BuildContext
+from .building import Built
 from .config import EvaluationConfig
 from .distributions import gaussian_base
 from .errors import ConfigError, ShapeError
@@ -26,25 +26,6 @@ __all__ = ["check_evaluation", "encode", "evaluate"]
 Codes = Literal["mean", "base_and_end"]
 
 _MEAN_SAMPLES = 64
-
-
-class Evaluable(Protocol):
-    """What an evaluation needs of a built pipeline."""
-
-    @property
-    def data(self) -> DataSource:
-        """Source with its splits."""
-        ...
-
-    @property
-    def context(self) -> BuildContext:
-        """What the parts were told."""
-        ...
-
-    @property
-    def model(self) -> LatentVariableModel:
-        """The trained model."""
-        ...
 
 
 def encode(
@@ -90,7 +71,7 @@ def encode(
     return torch.cat(found), torch.cat(known) if len(known) == len(labels) else None
 
 
-def check_evaluation(built: Evaluable, config: EvaluationConfig) -> None:
+def check_evaluation(built: Built, config: EvaluationConfig) -> None:
     """Find what would stop :func:`evaluate`, before hours of training are spent.
 
     Raises:
@@ -115,7 +96,7 @@ def check_evaluation(built: Evaluable, config: EvaluationConfig) -> None:
         probe.build(built.context)
 
 
-def evaluate(built: Evaluable, config: EvaluationConfig, seed: int) -> dict[str, Any]:
+def evaluate(built: Built, config: EvaluationConfig, seed: int) -> dict[str, Any]:
     """Return what the pipeline's ``evaluation`` section asks for, ready to be written as JSON.
 
     Every estimator starts from the same random state, so that a number does not depend on which others are asked

@@ -9,15 +9,10 @@ from pydantic import ValidationError
 from training_toys import SPEC
 from uncollapse.config import BuildContext
 from uncollapse.errors import ConfigError
-from uncollapse.learning_rates.plateau import PlateauConfig, PlateauSchedule, Reaction
-from uncollapse.learning_rates.schedules import (
-    CosineConfig,
-    ExponentialConfig,
-    MultistepConfig,
-    NoamConfig,
-    WarmupConfig,
-)
+from uncollapse.learning_rates import CosineConfig, MultistepConfig, WarmupConfig
 from uncollapse.optimizers import AdamaxConfig, AdamConfig, AdamWConfig, RMSpropConfig, SGDConfig
+from uncollapse.protocols import Reaction
+from uncollapse_baselines import ExponentialConfig, NoamConfig, PlateauConfig, PlateauSchedule
 
 CONTEXT = BuildContext(SPEC, steps_per_epoch=10, epochs=6)
 

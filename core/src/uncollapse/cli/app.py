@@ -91,7 +91,7 @@ def sample(
         ),
     ] = None,
     sampler: Annotated[
-        str, typer.Option(help="Sampler: its type, or YAML such as '{type: scaled_gaussian, scale: 0.7}'.")
+        str, typer.Option(help="Sampler: its type, or YAML such as '{type: ancestral, means: true}'.")
     ] = "ancestral",
     seed: Annotated[int, typer.Option(min=0, help="Seed of the draws.")] = 0,
     checkpoint: CheckpointName = Which.best,

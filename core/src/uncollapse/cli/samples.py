@@ -93,7 +93,7 @@ def _sampler(text: str) -> SamplerConfig:
         value = yaml.safe_load(text)
     except yaml.YAMLError:
         raise ConfigError(
-            f"--sampler {text}: not valid YAML; expected a type, or '{{type: scaled_gaussian, scale: 0.7}}'"
+            f"--sampler {text}: not valid YAML; expected a type, or '{{type: ancestral, means: true}}'"
         ) from None
     known = registry().find("sampler", str(value.get("type"))) if isinstance(value, dict) else None
     adapter: TypeAdapter[SamplerConfig] = TypeAdapter(Annotated[SamplerConfig, Installed("sampler")])

@@ -1,17 +1,5 @@
 """Samplers: draws from a trained model."""
 
-from .from_prior import (
-    AncestralSampler,
-    AncestralSamplerConfig,
-    ScaledGaussianSampler,
-    ScaledGaussianSamplerConfig,
-    decode,
-)
+from .from_prior import AncestralSampler, AncestralSamplerConfig, decode
 
-__all__ = [
-    "AncestralSampler",
-    "AncestralSamplerConfig",
-    "ScaledGaussianSampler",
-    "ScaledGaussianSamplerConfig",
-    "decode",
-]
+__all__ = ["AncestralSampler", "AncestralSamplerConfig", "decode"]

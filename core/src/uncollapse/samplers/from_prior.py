@@ -7,17 +7,17 @@ from functools import partial
 from typing import Literal
 
 import torch
-from pydantic import Field, PositiveFloat, PositiveInt
+from pydantic import Field, PositiveInt
 from torch import Tensor
 
 from ..component import BuildContext
 from ..errors import ConfigError
 from ..kinds import SamplerConfig
 from ..model import LatentVariableModel
-from ..passes import device_of, measuring
+from ..passes import measuring
 from ..protocols import ReportsProgress
 
-__all__ = ["AncestralSampler", "AncestralSamplerConfig", "ScaledGaussianSampler", "ScaledGaussianSamplerConfig"]
+__all__ = ["AncestralSampler", "AncestralSamplerConfig", "decode"]
 
 
 def decode(
@@ -86,40 +86,6 @@ class AncestralSampler:
             return decode(model, z, self.means, self.max_batch, "ancestral", self.progress)
 
 
-class ScaledGaussianSampler:
-    """``z ~ N(0, scale^2 I)`` whatever the prior, then ``x ~ p(x|z)``.
-
-    A scale below one trades variety for typical draws; where the aggregate posterior is narrower or wider than the
-    prior, its own scale shows what the decoder has been trained on: Kingma and Dhariwal, Glow (2018), section 6
-    (temperature), https://arxiv.org/abs/1807.03039.
-
-    Args:
-        scale: Standard deviation of every latent dimension.
-        means: Return the mean of ``p(x|z)`` instead of a draw of it.
-        max_batch: Latents that go through the decoder at once.
-
-    Attributes:
-        progress: Called with the share of the draws that is done.
-    """
-
-    progress: Callable[[float], object] | None = None
-
-    def __init__(self, scale: float = 1.0, means: bool = False, max_batch: int = 256) -> None:
-        self.scale = scale
-        self.means = means
-        self.max_batch = max_batch
-
-    def __call__(self, model: LatentVariableModel, count: int) -> Tensor:
-        """Return ``x`` ``[count, *X]``.
-
-        Raises:
-            ConfigError: Means were asked for and ``p(x|z)`` has none in closed form.
-        """
-        with measuring(model):
-            z = self.scale * torch.randn(count, *model.latent_shape, device=device_of(model))
-            return decode(model, z, self.means, self.max_batch, "scaled_gaussian", self.progress)
-
-
 class AncestralSamplerConfig(SamplerConfig):
     """Latents from the prior, data from the decoder: Kingma and Welling (2014), section 2,
     https://arxiv.org/abs/1312.6114.
@@ -132,16 +98,3 @@ class AncestralSamplerConfig(SamplerConfig):
     def build(self, context: BuildContext) -> AncestralSampler:
         """Return the sampler."""
         return AncestralSampler(self.means, self.max_batch)
-
-
-class ScaledGaussianSamplerConfig(SamplerConfig):
-    """Latents from ``N(0, scale^2 I)``: Kingma and Dhariwal (2018), section 6, https://arxiv.org/abs/1807.03039."""
-
-    type: Literal["scaled_gaussian"] = "scaled_gaussian"
-    scale: PositiveFloat = Field(1.0, description="standard deviation of every latent dimension")
-    means: bool = Field(False, description="the mean of p(x|z) instead of a draw")
-    max_batch: PositiveInt = Field(256, description="latents that go through the decoder at once")
-
-    def build(self, context: BuildContext) -> ScaledGaussianSampler:
-        """Return the sampler."""
-        return ScaledGaussianSampler(self.scale, self.means, self.max_batch)

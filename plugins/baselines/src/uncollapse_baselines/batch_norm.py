@@ -8,8 +8,9 @@ import torch
 from pydantic import Field, PositiveFloat
 from torch import Tensor, nn
 from uncollapse.config import BuildContext, MomentTransformConfig
-from uncollapse.moments import BatchNormalized
 from uncollapse.protocols import Progress
+
+from .normalized_moments import BatchNormalized
 
 __all__ = ["BatchNormMeans", "BatchNormMeansConfig"]
 

@@ -11,6 +11,8 @@ from .batch_norm import BatchNormMeansConfig
 from .delta import DeltaMomentsConfig
 from .free_bits import GroupFreeBitsConfig, SoftFreeBitsConfig
 from .iwae import IWAEConfig
+from .learning_rates import ExponentialConfig, NoamConfig
+from .plateau import PlateauConfig
 from .remedies import REMEDIES
 from .semi_amortized import RefinedConfig, SemiAmortizedConfig
 from .skip import SkipConvDecoderConfig, SkipMLPDecoderConfig
@@ -25,6 +27,9 @@ def uncollapse_components() -> list[type[ComponentConfig]]:
     """Return the plugin's component configs."""
     return [
         IWAEConfig,
+        ExponentialConfig,
+        NoamConfig,
+        PlateauConfig,
         DeltaMomentsConfig,
         BatchNormMeansConfig,
         AR1PriorConfig,

@@ -9,8 +9,8 @@ from pydantic import Field, PositiveFloat
 from torch import Tensor, nn
 from uncollapse.config import BuildContext, MomentTransformConfig
 from uncollapse.errors import ConfigError
-from uncollapse.moments import BatchNormalized
 from uncollapse.protocols import Progress
+from uncollapse_baselines import BatchNormalized
 
 from .functional import FLOOR, drop_variance, floor_variance, rescale
 

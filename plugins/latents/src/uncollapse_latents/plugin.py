@@ -13,6 +13,7 @@ uncollapse_api_version = 1
 def uncollapse_components() -> list[Lazy]:
     """Return the parts."""
     return [
+        Lazy("sampler", "scaled_gaussian", "uncollapse_latents.samplers:ScaledGaussianSamplerConfig"),
         Lazy("posterior", "iaf", "uncollapse_latents.posteriors.iaf:InverseAutoregressivePosteriorConfig"),
         Lazy("posterior", "two_level", "uncollapse_latents.posteriors.two_level:TwoLevelPosteriorConfig"),
         Lazy("prior", "autoregressive", "uncollapse_latents.priors.autoregressive:AutoregressivePriorConfig"),

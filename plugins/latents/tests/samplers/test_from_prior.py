@@ -10,12 +10,8 @@ from uncollapse import DataSpec, DiagonalNormal, LatentVariableModel
 from uncollapse.config import BuildContext
 from uncollapse.errors import ConfigError
 from uncollapse.protocols import ReportsProgress
-from uncollapse.samplers import (
-    AncestralSampler,
-    AncestralSamplerConfig,
-    ScaledGaussianSampler,
-    ScaledGaussianSamplerConfig,
-)
+from uncollapse.samplers import AncestralSampler, AncestralSamplerConfig
+from uncollapse_latents.samplers import ScaledGaussianSampler, ScaledGaussianSamplerConfig
 
 
 class Prior(nn.Module):

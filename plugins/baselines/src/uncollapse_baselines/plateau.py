@@ -6,10 +6,8 @@ from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 from pydantic import Field
-
-from ..component import BuildContext
-from ..kinds import LearningRateConfig
-from ..protocols import Reaction
+from uncollapse.config import BuildContext, LearningRateConfig
+from uncollapse.protocols import Reaction
 
 __all__ = ["PlateauConfig", "PlateauSchedule"]
 

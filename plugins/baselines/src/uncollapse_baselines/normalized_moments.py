@@ -6,9 +6,8 @@ import math
 
 import torch
 from torch import Tensor, nn
-
-from ..errors import ShapeError
-from ..inference import gather_batch
+from uncollapse.errors import ShapeError
+from uncollapse.inference import gather_batch
 
 __all__ = ["BatchNormalized"]
 
