@@ -131,14 +131,19 @@ def test_a_distribution_is_whole_beside_what_it_declares(
 
 @pytest.mark.parametrize("name", SMALLEST)
 def test_a_remedy_trains_its_smallest_example(
-    name: str, environment: Environment, provide: Provide, shared_data: Path, tmp_path: Path
+    name: str,
+    environment: Environment,
+    provide: Provide,
+    shared_data: Path,
+    tmp_path: Path,
+    request: pytest.FixtureRequest,
 ) -> None:
     provide(name, "images", "measures")
     environment.run("pip", "install", f"uncollapse-{name}", "uncollapse-images", "uncollapse-measures", cwd=tmp_path)
     example = ROOT / "examples" / SMALLEST[name]
     changes = [*SHORT, "evaluation.probes=[]", "evaluation.examples=64", "training.device=cpu"]
     if "type: omniglot" in example.read_text():
-        changes += [f"data.root={shared_data / 'omniglot'}", "data.test=64"]
+        changes += [f"data.root={request.getfixturevalue('full_data') / 'omniglot'}", "data.test=64"]
     if "type: mnist" in example.read_text():
         changes += [f"data.root={shared_data}", "data.download=false", "data.validation=32"]
     overrides = [word for change in changes for word in ("--set", change)]

@@ -28,7 +28,6 @@ def uncollapse_components() -> list[Lazy]:
         Lazy("objective", "reconstruction", "uncollapse.objectives.reconstruction:ReconstructionConfig"),
         Lazy("schedule", "constant", "uncollapse.schedules.schedules:ConstantScheduleConfig"),
         Lazy("schedule", "linear", "uncollapse.schedules.schedules:LinearScheduleConfig"),
-        Lazy("schedule", "cyclical", "uncollapse.schedules.schedules:CyclicalScheduleConfig"),
         Lazy("optimizer", "adam", "uncollapse.optimizers:AdamConfig"),
         Lazy("optimizer", "adamw", "uncollapse.optimizers:AdamWConfig"),
         Lazy("optimizer", "adamax", "uncollapse.optimizers:AdamaxConfig"),

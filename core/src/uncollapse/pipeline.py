@@ -92,5 +92,5 @@ class Pipeline:
             trained = run.load()
             trained.model.to(trainer.device)
             results = evaluate(trained, self.config.evaluation, self.config.seed)
-            run.write_results(results)
+            run.write_results({**run.measured_at("best"), **results})
         return run

@@ -127,7 +127,11 @@ class Outcome(NamedTuple):
 
 
 class Regularizer(Protocol):
-    """``regularizer(inference) -> Penalty``, nats per example; couplings in the batch use ``inference.gathered()``."""
+    """``regularizer(inference) -> Penalty``, nats per example; couplings in the batch use ``inference.gathered()``.
+
+    One whose weight follows the training (a constraint's multiplier) has a ``settled``: as long as it is False, losses
+    of different steps cannot be compared, and none is called the best for its loss. An objective may have one, too.
+    """
 
     def __call__(self, inference: Inference) -> Penalty: ...
 

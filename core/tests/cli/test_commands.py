@@ -13,8 +13,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from rich.console import Console
 from uncollapse import __version__
 from uncollapse.cli import main
+from uncollapse.cli.runs import checkpoint_of, print_results
 from uncollapse.plugins.manager import DISABLE
 from uncollapse.training.run import Run
 
@@ -259,3 +261,22 @@ def test_plugins_shows_a_component(capsys: pytest.CaptureFixture[str], monkeypat
 @pytest.mark.parametrize("name", ["standard_normal", "linear", "adam", "cosine", "arrays", "nll", "bernoulli"])
 def test_plugins_shows_every_kind(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert name in output(capsys, "plugins", "show", name)
+
+
+def test_every_table_names_its_checkpoint_and_step(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = Run("runs/tiny")
+    steps = run.checkpoints.open("last").step
+    said = output(capsys, "evaluate", "runs/tiny", "--checkpoint", "last")
+    assert f"300 examples, last checkpoint, step {steps} of {steps}" in said
+    results = Run("runs/tiny").results
+    assert results is not None
+    assert (results["checkpoint"], results["step"], results["steps"]) == ("last", steps, steps)
+    # Numbers of earlier versions do not know.
+    assert checkpoint_of({"split": "test"}) == "step not recorded"
+
+
+def test_a_best_checkpoint_that_is_early_is_worth_a_warning(capsys: pytest.CaptureFixture[str]) -> None:
+    common = {"split": "test", "examples": 3, "latent_dim": 2, "classes": None, "estimates": {}, "probes": {}}
+    for checkpoint, step, warned in (("best", 12, True), ("best", 60, False), ("last", 12, False)):
+        print_results(Console(width=400), {**common, "checkpoint": checkpoint, "step": step, "steps": 120})
+        assert ("The best checkpoint is early: step 12 of 120" in capsys.readouterr().out) == warned

@@ -465,3 +465,56 @@ def test_a_set_without_validation_keeps_the_last_as_best(tmp_path):
     trainer = toy_trainer(tmp_path / "run", toy_config(), ToySource(validation=0))
     trainer.fit()
     assert trainer.run.checkpoints.open("best").step == 16
+
+
+def test_monitor_last_keeps_the_last_checkpoint_as_the_best(tmp_path):
+    trainer = toy_trainer(tmp_path / "run", toy_config(epochs=4, monitor="last", optimizer={"type": "adam", "lr": 2.0}))
+    trainer.fit()
+    best, last = (trainer.run.checkpoints.open(which) for which in ("best", "last"))
+    assert best.step == last.step == trainer.state.step
+    # A rate of 2 lets the loss rise, so that by its loss another checkpoint would have been chosen.
+    losses = [row["loss"] for row in trainer.run.metrics() if row["split"] == "validation"]
+    assert losses.index(min(losses)) < len(losses) - 1
+
+
+class Tightening(nn.Module):
+    """A penalty whose weight grows for some epochs, as a constraint's multiplier does: early losses are low."""
+
+    def __init__(self, until):
+        super().__init__()
+        self.until, self.seen = until, 0
+
+    @property
+    def settled(self):
+        return self.seen >= self.until
+
+    def forward(self, inference):
+        if self.training:
+            self.seen += 1
+        return Penalty(torch.tensor(100.0 * min(self.seen, self.until)) + 0 * inference.z.sum())
+
+
+@pytest.mark.parametrize(("until", "first"), [(6, 6), (10_000, None)])
+def test_the_best_is_chosen_among_losses_that_can_be_compared(tmp_path, until, first):
+    config = toy_config(epochs=4)
+    trainer = toy_trainer(tmp_path / "run", config)
+    trainer.built.regularizers["tightening"] = Tightening(until)
+    trainer.fit()
+    best = trainer.run.checkpoints.open("best").step
+    if first is None:
+        assert best == trainer.state.step, "nothing ever settled, so the last counts"
+        assert trainer.state.best is None
+    else:
+        assert best >= first
+        settled = [r["loss"] for r in trainer.run.metrics() if r["split"] == "validation" and r["step"] >= first]
+        assert trainer.state.best == pytest.approx(min(settled))
+
+
+def test_what_cannot_be_compared_lets_patience_wait():
+    state = TrainingState()
+    assert state.judge(1.0, None, settled=False, comparable=False)
+    assert (state.best, state.stale) == (None, 0)
+    assert state.judge(3.0, None, settled=True)
+    # A multiplier that moves again: what was chosen stays.
+    assert not state.judge(1.0, None, settled=False, comparable=False)
+    assert state.best == 3.0

@@ -122,14 +122,17 @@ def test_colour_parts_that_do_not_fit_are_refused(changes: list[str], message: s
 
 
 @pytest.mark.parametrize("path", [p for p in PIPELINES if not p.stem.startswith("cifar10")], ids=ids)
-def test_trains(path: Path, tmp_path: Path, shared_data: Path) -> None:
+def test_trains(path: Path, tmp_path: Path, shared_data: Path, request: pytest.FixtureRequest) -> None:
     overrides = [*TINY, f"data.root={shared_data}"]
     if path.stem.startswith("mnist-small"):
         overrides += ["model.encoder.hidden=[16]"]
     else:
         overrides += ["model.encoder.widths=[4, 4, 4]", "model.encoder.features=16", "model.prior.blocks=1"]
     if path.stem == "omniglot":
-        overrides += ["data.root=" + str(shared_data / "omniglot"), "data.files=[images_background_small1]"]
+        overrides += [
+            f"data.root={request.getfixturevalue('full_data') / 'omniglot'}",
+            "data.files=[images_background_small1]",
+        ]
         overrides += ["data.test=16"]
     if path.stem.startswith("resnet-vae"):
         overrides += ["model.decoder.widths=[4, 4, 4]"]

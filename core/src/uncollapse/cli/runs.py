@@ -22,7 +22,10 @@ from ..pipeline import Built, Pipeline
 from ..training.run import Run
 from ..verdict import verdict
 
-__all__ = ["evaluate", "load_run", "print_results", "train"]
+__all__ = ["checkpoint_of", "evaluate", "load_run", "print_results", "train"]
+
+_EARLY = 0.2
+"""Share of the steps below which the best checkpoint is worth a warning."""
 
 _DEFAULT_ESTIMATORS = ({"type": "elbo"}, {"type": "mutual_information"}, {"type": "active_units"})
 
@@ -62,7 +65,7 @@ def evaluate(
     if not asked.estimators and not asked.probes:
         asked = EvaluationConfig.model_validate({**asked.model_dump(mode="json"), "estimators": _DEFAULT_ESTIMATORS})
     built = load_run(run, which, device)
-    results = measure(built, asked, config.seed)
+    results = {**run.measured_at(which), **measure(built, asked, config.seed)}
     if output is None:
         run.write_results(results)
     else:
@@ -88,7 +91,8 @@ def load_run(run: Run, which: Any, device: str) -> Built:
 
 def print_results(console: Console, results: Mapping[str, Any]) -> None:
     """Print the measured numbers and the verdict."""
-    table = Table(title=f"{results['split']} split, {results['examples']:,} examples", title_justify="left")
+    title = f"{results['split']} split, {results['examples']:,} examples, {checkpoint_of(results)}"
+    table = Table(title=title, title_justify="left")
     for heading, justify in (("measured", "left"), ("value", "right"), ("± standard error", "right"), ("note", "left")):
         table.add_column(heading, justify=justify)  # type: ignore[arg-type]
     for name, record in [*results["estimates"].items(), *results["probes"].items()]:
@@ -100,6 +104,19 @@ def print_results(console: Console, results: Mapping[str, Any]) -> None:
     for name, reason in results.get("skipped", {}).items():
         console.print(f"{name} was left out: {reason}", soft_wrap=True, markup=False)
     console.print(verdict(results).sentence, soft_wrap=True, markup=False)
+    if results.get("checkpoint") == "best" and results["step"] < _EARLY * results["steps"]:
+        console.print(
+            f"The best checkpoint is early: step {results['step']:,} of {results['steps']:,}, where weights of "
+            "penalties may not have settled. Compare with --checkpoint last, or train with training.monitor: last.",
+            soft_wrap=True,
+        )
+
+
+def checkpoint_of(results: Mapping[str, Any]) -> str:
+    """Return which checkpoint measured numbers are of, in words: ``best checkpoint, step 12 of 120``."""
+    if "step" not in results:
+        return "step not recorded"
+    return f"{results['checkpoint']} checkpoint, step {results['step']:,} of {results['steps']:,}"
 
 
 def _culprit(path: Path, known: Any, overrides: Sequence[str]) -> str:

@@ -83,8 +83,10 @@ class TrainingConfig(_Section):
     device: Literal["auto", "cpu", "cuda", "mps"] = Field("auto", description="auto: a GPU where there is one")
     compile: bool = Field(False, description="torch.compile the training step")
     initialize_examples: PositiveInt = Field(256, description="examples for data-dependent initialization")
-    monitor: Literal["loss", "elbo"] = Field(
-        "loss", description="validation value that picks the best checkpoint and drives early stopping and plateaus"
+    monitor: Literal["loss", "elbo", "last"] = Field(
+        "loss",
+        description="validation value that picks the best checkpoint and drives early stopping and plateaus; last: the "
+        "last checkpoint counts as the best, and the loss drives the rest",
     )
     validate_every: PositiveInt = Field(1, description="epochs between validations")
     checkpoint_every_epochs: PositiveInt = Field(1, description="epochs between checkpoints")

@@ -1,19 +1,5 @@
 """Schedules: a weight as a function of progress."""
 
-from .schedules import (
-    ConstantSchedule,
-    ConstantScheduleConfig,
-    CyclicalSchedule,
-    CyclicalScheduleConfig,
-    LinearSchedule,
-    LinearScheduleConfig,
-)
+from .schedules import ConstantSchedule, ConstantScheduleConfig, LinearSchedule, LinearScheduleConfig
 
-__all__ = [
-    "ConstantSchedule",
-    "ConstantScheduleConfig",
-    "CyclicalSchedule",
-    "CyclicalScheduleConfig",
-    "LinearSchedule",
-    "LinearScheduleConfig",
-]
+__all__ = ["ConstantSchedule", "ConstantScheduleConfig", "LinearSchedule", "LinearScheduleConfig"]

@@ -173,6 +173,11 @@ class Run:
         criterion.eval()
         return built
 
+    def measured_at(self, which: Which) -> dict[str, Any]:
+        """Return which checkpoint is measured: ``checkpoint``, its ``step``, and the ``steps`` that were trained."""
+        open_ = self.checkpoints.open
+        return {"checkpoint": str(which), "step": open_(which).step, "steps": open_("last").step}
+
     def _write_new(self, config: PipelineConfig, *, replace: bool) -> None:
         path = self.path / _PIPELINE
         if replace:

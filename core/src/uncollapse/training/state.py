@@ -33,14 +33,21 @@ class TrainingState:
     stale: int = 0
     stopped: bool = False
 
-    def judge(self, value: float, stopping: EarlyStoppingConfig | None, *, settled: bool) -> bool:
+    def judge(
+        self, value: float, stopping: EarlyStoppingConfig | None, *, settled: bool, comparable: bool = True
+    ) -> bool:
         """Take note of a validation and return whether it is the best so far.
 
         Args:
             value: Monitored value, lower is better.
             stopping: Patience and smallest improvement, or None.
             settled: Whether every schedule has reached its final value; until then patience does not run.
+            comparable: Whether the value can be compared with those of other steps. The best is chosen among those
+                that can; as long as there are none, the last one counts.
         """
+        if not comparable:
+            self.stale = 0
+            return self.best is None
         min_delta = stopping.min_delta if stopping else 0.0
         if self.to_beat is None or value < self.to_beat - min_delta:
             self.to_beat, self.stale = value, 0

@@ -227,6 +227,7 @@ class Trainer:
                 "best_value": self.state.best,
                 **self._identity,
             }
+            best = best or self.config.training.monitor == "last"
             self.run.checkpoints.save(*self.learner.weights(), {**learned, **progress}, meta, best=best)
         self.accelerator.wait_for_everyone()
 
@@ -260,11 +261,17 @@ class Trainer:
         """Record a validation, let early stopping and the learning rate react, and return whether it is the best."""
         state, training = self.state, self.config.training
         self._write("validation", averages, weights)
-        if training.monitor not in averages:
-            terms = ", ".join(averages)
-            raise ConfigError(f"training.monitor: the objective has no {training.monitor!r}; its terms are {terms}")
-        value = averages[training.monitor] * (-1 if training.monitor == "elbo" else 1)
-        improved = state.judge(value, training.early_stopping, settled=state.step >= self._settled_step)
+        monitor = "loss" if training.monitor == "last" else training.monitor
+        if monitor not in averages:
+            raise ConfigError(
+                f"training.monitor: the objective has no {monitor!r}; its terms are {', '.join(averages)}"
+            )
+        value = averages[monitor] * (-1 if monitor == "elbo" else 1)
+        parts = (self.built.objective, *self.built.regularizers.values())
+        # The ELBO means the same at every step; a loss with a weight that still moves does not.
+        comparable = monitor == "elbo" or all(getattr(part, "settled", True) for part in parts)
+        settled = comparable and state.step >= self._settled_step
+        improved = state.judge(value, training.early_stopping, settled=settled, comparable=comparable)
         state.stopped = self.learner.validated(value, state.step, lambda: self.run.checkpoints.open("best"))
         return improved
 

@@ -11,6 +11,7 @@ from .learning_rates import ExponentialConfig, NoamConfig
 from .normalized_moments import BatchNormalized
 from .plateau import PlateauConfig, PlateauSchedule
 from .refinement import FiniteDifferences, Refinement
+from .schedules import CyclicalSchedule, CyclicalScheduleConfig
 from .semi_amortized import Refined, RefinedConfig, SemiAmortized, SemiAmortizedConfig
 from .skip import SkipConvDecoder, SkipConvDecoderConfig, SkipMLPDecoder, SkipMLPDecoderConfig
 
@@ -24,6 +25,8 @@ __all__ = [
     "BatchNormMeans",
     "BatchNormMeansConfig",
     "BatchNormalized",
+    "CyclicalSchedule",
+    "CyclicalScheduleConfig",
     "DeltaMoments",
     "DeltaMomentsConfig",
     "ExponentialConfig",

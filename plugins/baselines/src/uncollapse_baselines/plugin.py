@@ -14,6 +14,7 @@ from .iwae import IWAEConfig
 from .learning_rates import ExponentialConfig, NoamConfig
 from .plateau import PlateauConfig
 from .remedies import REMEDIES
+from .schedules import CyclicalScheduleConfig
 from .semi_amortized import RefinedConfig, SemiAmortizedConfig
 from .skip import SkipConvDecoderConfig, SkipMLPDecoderConfig
 
@@ -30,6 +31,7 @@ def uncollapse_components() -> list[type[ComponentConfig]]:
         ExponentialConfig,
         NoamConfig,
         PlateauConfig,
+        CyclicalScheduleConfig,
         DeltaMomentsConfig,
         BatchNormMeansConfig,
         AR1PriorConfig,

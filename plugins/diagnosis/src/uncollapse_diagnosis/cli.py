@@ -14,7 +14,7 @@ from rich.markup import escape
 from rich.padding import Padding
 from rich.syntax import Syntax
 from rich.table import Table
-from uncollapse.cli.runs import load_run
+from uncollapse.cli.runs import checkpoint_of, load_run
 from uncollapse.errors import ConfigError
 from uncollapse.files import write_atomically
 from uncollapse.protocols import Batch, Split, mixed
@@ -87,7 +87,7 @@ def diagnose(
         "name": run.config.name,
         "seed": run.config.seed,
         "split": name,
-        "checkpoint": str(which),
+        **run.measured_at(which),
         **found.to_dict(),
         "prescriptions": [p.to_dict() for p in remedies.ranked],
         "not_prescribed": dict(remedies.left_out),
@@ -97,7 +97,7 @@ def diagnose(
     if as_json:
         console.print(json.dumps(record, indent=2), soft_wrap=True, markup=False, highlight=False)
     else:
-        _print(console, found, remedies, name, path)
+        _print(console, found, remedies, f"{name} split, {found.examples:,} examples, {checkpoint_of(record)}", path)
         console.print(f"Written to {output or path / 'diagnosis.json'}", soft_wrap=True)
     if treat:
         if found.verdict == "healthy":
@@ -117,13 +117,13 @@ def _exit_code(found: Diagnosis, fail_on: Sequence[str]) -> int:
     return 0
 
 
-def _print(console: Console, found: Diagnosis, remedies: Prescriptions, split: str, path: Path) -> None:
+def _print(console: Console, found: Diagnosis, remedies: Prescriptions, title: str, path: Path) -> None:
     for number, finding in enumerate(found.findings):
         style = "bold green" if finding.condition == "healthy" else "bold red" if number == 0 else "bold yellow"
         console.print(f"[{style}]{finding.condition}[/]: {escape(finding.evidence)}", soft_wrap=True, highlight=False)
     if found.history is not None:
         console.print(f"training: {found.history.sentence}", soft_wrap=True, markup=False, highlight=False)
-    console.print(_measurements(found, split))
+    console.print(_measurements(found, title))
     if found.units is not None and len(found.units.information) > 1:
         console.print(_units(found.units, found.thresholds.unit))
     for name, reason in found.skipped.items():
@@ -134,8 +134,8 @@ def _print(console: Console, found: Diagnosis, remedies: Prescriptions, split: s
         _print_remedies(console, remedies, path)
 
 
-def _measurements(found: Diagnosis, split: str) -> Table:
-    table = Table(title=f"{split} split, {found.examples:,} examples", title_justify="left", box=None, pad_edge=False)
+def _measurements(found: Diagnosis, title: str) -> Table:
+    table = Table(title=title, title_justify="left", box=None, pad_edge=False)
     for heading in ("measured", "value ± standard error", ""):
         table.add_column(heading, no_wrap=True, style="dim" if not heading else None)
     units = [name for name in found.measurements if name.startswith(_UNITS)]

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
+from uncollapse.cli.runs import checkpoint_of
 from uncollapse.config import PipelineConfig, dump_config
 from uncollapse.errors import CheckpointError, RunDirectoryError
 from uncollapse.protocols import Estimate
@@ -179,4 +180,5 @@ def _latent_size(config: PipelineConfig) -> int:
 
 def _evaluated_on(results: Mapping[str, Any]) -> str:
     examples = results.get("examples")
-    return f"{results['split']}, {int(examples):,} examples" if examples is not None else str(results["split"])
+    said = f"{results['split']}, {int(examples):,} examples" if examples is not None else str(results["split"])
+    return f"{said}, {checkpoint_of(results)}"
