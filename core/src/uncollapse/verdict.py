@@ -8,10 +8,10 @@ are what these data offer:
 
 ========================= ============================================================================================
 collapsed                 the information lies below *half of log C* (without labels: below a tenth of log N)
-healthy                   it lies above both *log C* and a third of log N
+not collapsed             it lies above both *log C* and a third of log N
 partly collapsed          it lies between
 cannot tell               it is not known, fewer than 50 examples were measured, or two standard errors reach from
-                          "collapsed" to "healthy"
+                          "collapsed" to "not collapsed"
 ========================= ============================================================================================
 
 "Below" and "above" hold with two standard errors to spare; of the two estimates from the whole set, the one with the
@@ -19,6 +19,9 @@ smaller error counts. Without the mutual information, the rate bounds it from ab
 large one proves nothing (a constraint can hold it up while no example is told from another). Active units and probes
 are reported and decide nothing: in a collapsed model nearly every unit can pass the usual threshold of 0.01, and a
 classifier reads posterior means, without the noise that buries them.
+
+Nothing here is called healthy: codes may hold more than they are to, a decoder may ignore them, inference may lag,
+single dimensions may have collapsed, and only a diagnosis examines that.
 """
 
 from __future__ import annotations
@@ -28,10 +31,16 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-__all__ = ["FEWEST_EXAMPLES", "Verdict", "VerdictLabel", "verdict", "yardsticks"]
+__all__ = ["FEWEST_EXAMPLES", "NOT_EXAMINED", "Verdict", "VerdictLabel", "verdict", "yardsticks"]
 
-VerdictLabel = Literal["healthy", "partly collapsed", "collapsed", "cannot tell"]
+VerdictLabel = Literal["not collapsed", "partly collapsed", "collapsed", "cannot tell"]
 """How a verdict names what it found."""
+
+NOT_EXAMINED = (
+    "not examined: single dimensions, the decoder's use of z, over-informative codes, lagging inference "
+    "(uncollapse diagnose examines them)"
+)
+"""What a verdict of not collapsed leaves open."""
 
 FEWEST_EXAMPLES = 50
 """Fewer measured examples than these allow no verdict."""
@@ -52,7 +61,7 @@ class Verdict:
     """Whether a model has collapsed.
 
     Args:
-        label: ``healthy``, ``partly collapsed``, ``collapsed`` or ``cannot tell``.
+        label: ``not collapsed``, ``partly collapsed``, ``collapsed`` or ``cannot tell``.
         sentence: The label and the two or three numbers that matter, in one line.
         reasons: One sentence each: what the label rests on, and what else was seen.
     """
@@ -118,7 +127,7 @@ def verdict(results: Mapping[str, Any]) -> Verdict:
         label = "cannot tell"
         reasons.append("a rate this large can be spent without telling examples apart; measure 'mutual_information'")
     elif known.low >= high:
-        label = "healthy"
+        label = "not collapsed"
         reasons.append(f"above {high:.2f} nats, {_high_meaning(cap, classes)}")
     elif known.low < low and known.high >= high:
         label = "cannot tell"
@@ -128,6 +137,8 @@ def verdict(results: Mapping[str, Any]) -> Verdict:
         few, enough = _low_meaning(classes), _high_meaning(cap, classes)
         reasons.append(f"between {low:.2f} nats, {few}, and {high:.2f} nats, {enough}")
     sentence = ", ".join([f"{label}: {used}", *_probe_words(results)[:1]])
+    if label == "not collapsed":
+        sentence = f"{sentence}; {NOT_EXAMINED}"
     return Verdict(label, sentence, (*reasons, *seen))
 
 

@@ -39,7 +39,13 @@ def test_active_units_never_change_the_label():
 
 @pytest.mark.parametrize(
     ("information", "label"),
-    [(1.10, "collapsed"), (1.20, "partly collapsed"), (2.25, "partly collapsed"), (2.35, "healthy"), (5.8, "healthy")],
+    [
+        (1.10, "collapsed"),
+        (1.20, "partly collapsed"),
+        (2.25, "partly collapsed"),
+        (2.35, "not collapsed"),
+        (5.8, "not collapsed"),
+    ],
 )
 def test_thresholds_with_ten_classes(information, label):
     # log 10 = 2.30 nats is more than a third of log 360 = 5.89.
@@ -48,7 +54,7 @@ def test_thresholds_with_ten_classes(information, label):
 
 @pytest.mark.parametrize(
     ("information", "label"),
-    [(0.85, "collapsed"), (1.0, "partly collapsed"), (3.0, "partly collapsed"), (3.2, "healthy")],
+    [(0.85, "collapsed"), (1.0, "partly collapsed"), (3.0, "partly collapsed"), (3.2, "not collapsed")],
 )
 def test_thresholds_without_labels(information, label):
     # A tenth and a third of log 10000 = 9.21.
@@ -58,7 +64,7 @@ def test_thresholds_without_labels(information, label):
 def test_a_label_needs_two_standard_errors_to_spare():
     assert verdict(_results(mutual_information=_number(1.0, 0.05))).label == "collapsed"
     assert verdict(_results(mutual_information=_number(1.0, 0.10))).label == "partly collapsed"
-    assert verdict(_results(mutual_information=_number(2.5, 0.05))).label == "healthy"
+    assert verdict(_results(mutual_information=_number(2.5, 0.05))).label == "not collapsed"
     assert verdict(_results(mutual_information=_number(2.5, 0.15))).label == "partly collapsed"
     unsure = verdict(_results(mutual_information=_number(1.7, 0.4)))
     assert unsure.label == "cannot tell"
@@ -80,7 +86,7 @@ def test_a_rate_that_is_held_up_without_information_is_seen():
     assert any("tells none apart" in r for r in found.reasons)
     # At the cap the difference is the estimator's limit, not waste.
     capped = verdict(_results(mutual_information=math.log(360), rate=20.0))
-    assert capped.label == "healthy"
+    assert capped.label == "not collapsed"
     assert not any("tells none apart" in r for r in capped.reasons)
     assert any("the true value may be larger" in r for r in capped.reasons)
 
@@ -98,7 +104,7 @@ def test_too_little_to_go_by():
 
 
 def test_the_sampled_variant_serves_and_the_minibatch_one_does_not():
-    assert verdict(_results(mutual_information_b2=3.0)).label == "healthy"
+    assert verdict(_results(mutual_information_b2=3.0)).label == "not collapsed"
     assert verdict(_results(mutual_information_minibatch=3.0)).label == "cannot tell"
 
 
@@ -109,4 +115,4 @@ def test_the_surer_of_the_two_whole_set_estimates_counts():
 
 def test_many_classes_ask_for_no_more_than_the_examples_can_show():
     # 1623 characters, 100 examples: log 1623 = 7.39 is beyond log 100 = 4.61.
-    assert verdict(_results(classes=1623, mutual_information=_number(4.61, count=100))).label == "healthy"
+    assert verdict(_results(classes=1623, mutual_information=_number(4.61, count=100))).label == "not collapsed"

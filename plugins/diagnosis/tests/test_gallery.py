@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from gallery import CASES, SEEDS, Case, confusion, examine
 from uncollapse.plugins import CONDITIONS
-from uncollapse.verdict import verdict
+from uncollapse.verdict import NOT_EXAMINED, verdict
 from uncollapse_diagnosis import Diagnosis
 
 PAGE = Path(__file__).resolve().parents[3] / "docs" / "diagnosis.md"
@@ -46,18 +46,23 @@ def test_the_page_has_the_table() -> None:
     assert confusion(found) in PAGE.read_text()
 
 
+@pytest.mark.parametrize("seed", SEEDS)
 @pytest.mark.parametrize("case", CASES, ids=lambda c: c.name)
-def test_agrees_with_the_verdict_of_an_evaluation(case: Case) -> None:
-    """Where both speak, of the information in total."""
-    found = diagnosed(case, 0)
+def test_what_an_evaluation_finds_a_diagnosis_finds_too(case: Case, seed: int) -> None:
+    """Both speak of the information in total; an evaluation calls nothing healthy, and leaves the rest open."""
+    found = diagnosed(case, seed)
     information, rate = (asdict(found.measurements[name]) for name in ("mutual_information", "rate"))
     estimates = {"mutual_information_b2": information, "rate": rate}
-    label = verdict({"estimates": estimates, "classes": case.classes}).label
+    told = verdict({"estimates": estimates, "classes": case.classes})
     conditions = {finding.condition for finding in found.findings}
-    assert (label == "collapsed") == ("collapsed" in conditions)
-    assert (label == "cannot tell") <= ("not enough data" in conditions)
-    if label == "partly collapsed":
+    assert told.label != "healthy"
+    assert (told.label == "collapsed") == ("collapsed" in conditions)
+    assert (told.label == "cannot tell") <= ("not enough data" in conditions)
+    if told.label == "partly collapsed":
         assert conditions & {"partly collapsed", "not enough data"}
+    if conditions == {"healthy"}:
+        assert told.label == "not collapsed"
+        assert told.sentence.endswith(NOT_EXAMINED)
 
 
 def test_exactly_the_dead_dimensions_are_named() -> None:

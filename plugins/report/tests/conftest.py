@@ -74,7 +74,7 @@ def _image_run(name: str, *, collapsed: bool, seed: int = 0, means: bool = True)
         evaluated_on="test, 1,000 examples",
         verdict=Verdict("collapsed", "collapsed: 0.0 of about 6.9 nats used", ("k-NN 10 % on posterior means",))
         if collapsed
-        else Verdict("healthy", "healthy: 6.1 of about 6.9 nats used", ("above 2.30 nats", "k-NN 96 %")),
+        else Verdict("not collapsed", "not collapsed: 6.1 of about 6.9 nats used", ("above 2.30 nats", "k-NN 96 %")),
         numbers=numbers,
         curves=_curves(rng, 0.01 if collapsed else 9.0, 26.3 if collapsed else 14.9),
         views=Views(

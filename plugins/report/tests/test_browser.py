@@ -67,7 +67,7 @@ def test_two_runs_side_by_side(browser: Any, two_runs: Path, size: str) -> None:
     ]
     assert browser.evaluate("[...document.querySelectorAll('.badge')].map((b) => b.innerText)") == [
         "collapsed",
-        "healthy",
+        "not collapsed",
     ]
     row = "[...document.querySelectorAll('tbody tr')].find((r) => r.innerText.startsWith('Distortion'))"
     assert browser.evaluate(f"[...{row}.querySelectorAll('td')].map((cell) => cell.innerText)") == [

@@ -94,7 +94,7 @@ def test_names_and_texts_are_escaped_everywhere(image_run: Make) -> None:
         environment={"git": EVIL},
         skipped={EVIL: EVIL},
         numbers={**run.numbers, EVIL: Estimate(1.0, EVIL, note=EVIL)},
-        verdict=Verdict("healthy", EVIL, (EVIL,)),
+        verdict=Verdict("not collapsed", EVIL, (EVIL,)),
     )
     page = render([run])
     assert "<script>alert" not in page
@@ -126,7 +126,7 @@ def test_the_verdict_stands_without_repeating_its_label(image_run: Make) -> None
 
 @pytest.mark.parametrize(
     ("label", "tone"),
-    [("healthy", "good"), ("partly collapsed", "mixed"), ("collapsed", "bad"), ("cannot tell", "unknown")],
+    [("not collapsed", "unknown"), ("partly collapsed", "mixed"), ("collapsed", "bad"), ("cannot tell", "unknown")],
 )
 def test_every_label_has_its_tone(image_run: Make, label: Any, tone: str) -> None:
     run = replace(image_run("a", collapsed=True), verdict=Verdict(label, "why not", ()))

@@ -23,7 +23,8 @@ __all__ = ["render"]
 
 _PRIOR_COLUMNS = 8
 _TONES: dict[VerdictLabel, str] = {
-    "healthy": "good",
+    # Not green: whether a code that holds enough is a good one has not been examined.
+    "not collapsed": "unknown",
     "partly collapsed": "mixed",
     "collapsed": "bad",
     "cannot tell": "unknown",
