@@ -3,7 +3,8 @@ from __future__ import annotations
 import pytest
 from numpy.testing import assert_allclose
 from uncollapse.protocols import Progress, finished
-from uncollapse.schedules import ConstantSchedule, CyclicalSchedule, LinearSchedule
+from uncollapse.schedules import ConstantSchedule, LinearSchedule
+from uncollapse_baselines import CyclicalSchedule
 
 
 def weights(schedule, steps, steps_per_epoch):
