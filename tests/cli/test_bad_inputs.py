@@ -564,7 +564,7 @@ FINISHED = [
         "a run of a plugin that has gone",
         "evaluate runs/tiny",
         "runs/tiny/pipeline.yaml: 1 error\n  model.encoder: unknown encoder type 'gone.mlp', did you mean 'mlp'?; "
-        "installed: {encoder}",
+        "installed: {encoder} (no plugin 'gone' is installed; its distribution is usually called uncollapse-gone)",
         altered("pipeline.yaml", lambda data: data.replace(b"type: mlp", b"type: gone.mlp", 1)),
     ),
     Row(

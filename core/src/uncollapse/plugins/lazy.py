@@ -33,7 +33,9 @@ class Lazy:
 
     def __post_init__(self) -> None:
         if not _PATH.fullmatch(self.path):
-            raise PluginError(f"{self.kind} {self.type!r}: expected a path 'package.module:Class', found {self.path!r}")
+            raise PluginError(
+                f"{self.kind} {self.type!r}: expected a path 'package.module:ClassConfig', found {self.path!r}"
+            )
 
     def load(self) -> Any:
         """Import the config class.

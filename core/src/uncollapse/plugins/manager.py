@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.metadata import EntryPoint, distribution, entry_points
+from threading import RLock
 from types import ModuleType
 from typing import Any, TypeVar
 
@@ -70,6 +71,8 @@ class Registry:
         self._components: dict[tuple[str, str], type[ComponentConfig] | Lazy] = {}
         self._plugins: list[PluginInfo] = []
         self._waiting: dict[str, tuple[EntryPoint, PluginInfo]] = {}
+        # Of threads that ask at once, one imports and the others wait.
+        self._lock = RLock()
         self._manager = pluggy.PluginManager(PROJECT)
         self._manager.add_hookspecs(Specification)
         switched_off = {n.strip() for n in os.environ.get(DISABLE, "").split(",") if n.strip()}
@@ -129,6 +132,9 @@ class Registry:
         if found:
             choices = ", ".join(f"{c.kind}:{bare}" for c in found)
             raise PluginError(f"several kinds of component are named {bare!r}; say which: {choices}")
+        missing = [said for k in kinds if (said := self._to_install(k, bare))]
+        if missing:
+            raise PluginError(missing[0])
         known = [n for kind in KINDS for n in self.names(kind)]
         raise PluginError(
             f"no installed component is named {name!r}{did_you_mean(bare, known)}{self.broken_hint(bare)}; "
@@ -142,16 +148,21 @@ class Registry:
     def unknown(self, kind: str, name: Any) -> str:
         """Return what to say of a type that is not there: what it may mean, or which distribution to install."""
         found, name = repr(name), str(name)
-        owner = _owner(kind, name)
-        if name in unprefixed().get(owner, {}).get(kind, ()) and owner not in {p.name for p in self._plugins}:
-            return (
-                f"{kind} {name!r} is not installed: it is part of {PROJECT}-{owner}; pip install '{PROJECT}[{owner}]'"
-            )
-        known = self.names(kind)
+        missing = self._to_install(kind, name)
+        if missing:
+            return missing
+        owner, known = _owner(kind, name), self.names(kind)
         near, hint = did_you_mean(name, known), self.broken_hint(name)
-        if "." in name and not near and not hint and owner not in {p.name for p in self._plugins}:
+        if "." in name and not hint and owner not in {p.name for p in self._plugins}:
             hint = f" (no plugin {owner!r} is installed; its distribution is usually called {PROJECT}-{owner})"
         return f"unknown {kind} type {found}{near}; installed: {', '.join(known) or 'none'}{hint}"
+
+    def _to_install(self, kind: str, name: str) -> str:
+        """Return which distribution to install for a type that has an owner, or the empty string where it is here."""
+        owner = _owner(kind, name)
+        if name not in unprefixed().get(owner, {}).get(kind, ()) or owner in {p.name for p in self._plugins}:
+            return ""
+        return f"{kind} {name!r} is not installed: it is part of {PROJECT}-{owner}; pip install '{PROJECT}[{owner}]'"
 
     def broken_hint(self, name: str) -> str:
         """Return why the plugin that ``name`` belongs to did not load, or the empty string."""
@@ -231,9 +242,12 @@ class Registry:
             self._load(name)
 
     def _load(self, name: str) -> None:
-        point, info = self._waiting.pop(name, (None, None))
-        if point is None or info is None:
-            return
+        with self._lock:
+            point, info = self._waiting.pop(name, (None, None))
+            if point is not None and info is not None:
+                self._load_point(point, info)
+
+    def _load_point(self, point: EntryPoint, info: PluginInfo) -> None:
         # A stranger's module may raise anything, or try to exit; the rest must go on working.
         try:
             module = point.load()
@@ -249,9 +263,11 @@ class Registry:
 
     def _resolved(self, kind: str, name: str) -> type[ComponentConfig] | None:
         """Return the class of a registered component; where it cannot be had, its plugin is broken as a whole."""
-        found = self._components.get((kind, name))
-        if not isinstance(found, Lazy):
-            return found
+        with self._lock:
+            found = self._components.get((kind, name))
+            return self._followed(kind, name, found) if isinstance(found, Lazy) else found
+
+    def _followed(self, kind: str, name: str, found: Lazy) -> type[ComponentConfig] | None:
         info = next(p for p in self._plugins if (kind, name) in p.components)
         try:
             config: type[ComponentConfig] = found.load()
@@ -327,7 +343,9 @@ def load_registry(points: Iterable[EntryPoint] | None = None, api: PluginAPI = A
         points: Entry points of plugins; by default those of the group ``uncollapse``.
         api: Version of the plugin API, and what of older ones is still accepted.
     """
-    core = list(distribution(PROJECT).entry_points.select(group=PROJECT))
+    core = [point for point in distribution(PROJECT).entry_points if point.group == PROJECT]
+    if not core:
+        raise PluginError(f"the metadata of {PROJECT} do not name its own parts; install {PROJECT} anew")
     found = entry_points(group=PROJECT) if points is None else points
     others = [p for p in found if p.dist is None or p.dist.name != PROJECT]
     return Registry([*core, *sorted(others, key=lambda p: p.name)], api)
