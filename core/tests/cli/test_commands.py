@@ -267,7 +267,7 @@ def test_every_table_names_its_checkpoint_and_step(finished: Path, capsys: pytes
     run = Run("runs/tiny")
     steps = run.checkpoints.open("last").step
     said = output(capsys, "evaluate", "runs/tiny", "--checkpoint", "last")
-    assert f"300 examples, last checkpoint, step {steps} of {steps}" in said
+    assert f"300 examples; checkpoint: last, step {steps} of {steps}" in said
     results = Run("runs/tiny").results
     assert results is not None
     assert (results["checkpoint"], results["step"], results["steps"]) == ("last", steps, steps)

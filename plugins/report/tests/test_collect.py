@@ -59,7 +59,8 @@ class Fake:
 def test_a_run_is_collected_whole(run: Run) -> None:
     found = collect(run)
     assert (found.name, found.seed, found.latent_size) == ("tiny", 5, 4)
-    assert found.evaluated_on.startswith("test, 300 examples, best checkpoint, step ")
+    assert found.evaluated_on == "test, 300 examples"
+    assert found.measured_at.startswith("best, step ")
     assert found.verdict is not None
     assert {"mutual_information", "knn_accuracy"} <= found.numbers.keys()
     assert {(c.quantity, c.split) for c in found.curves} >= {

@@ -91,7 +91,7 @@ def load_run(run: Run, which: Any, device: str) -> Built:
 
 def print_results(console: Console, results: Mapping[str, Any]) -> None:
     """Print the measured numbers and the verdict."""
-    title = f"{results['split']} split, {results['examples']:,} examples, {checkpoint_of(results)}"
+    title = f"{results['split']} split, {results['examples']:,} examples; checkpoint: {checkpoint_of(results)}"
     table = Table(title=title, title_justify="left")
     for heading, justify in (("measured", "left"), ("value", "right"), ("± standard error", "right"), ("note", "left")):
         table.add_column(heading, justify=justify)  # type: ignore[arg-type]
@@ -113,10 +113,10 @@ def print_results(console: Console, results: Mapping[str, Any]) -> None:
 
 
 def checkpoint_of(results: Mapping[str, Any]) -> str:
-    """Return which checkpoint measured numbers are of, in words: ``best checkpoint, step 12 of 120``."""
+    """Return which checkpoint measured numbers are of, in words: ``best, step 12 of 120``."""
     if "step" not in results:
         return "step not recorded"
-    return f"{results['checkpoint']} checkpoint, step {results['step']:,} of {results['steps']:,}"
+    return f"{results['checkpoint']}, step {results['step']:,} of {results['steps']:,}"
 
 
 def _culprit(path: Path, known: Any, overrides: Sequence[str]) -> str:

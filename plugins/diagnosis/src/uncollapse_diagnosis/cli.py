@@ -97,7 +97,13 @@ def diagnose(
     if as_json:
         console.print(json.dumps(record, indent=2), soft_wrap=True, markup=False, highlight=False)
     else:
-        _print(console, found, remedies, f"{name} split, {found.examples:,} examples, {checkpoint_of(record)}", path)
+        _print(
+            console,
+            found,
+            remedies,
+            f"{name} split, {found.examples:,} examples; checkpoint: {checkpoint_of(record)}",
+            path,
+        )
         console.print(f"Written to {output or path / 'diagnosis.json'}", soft_wrap=True)
     if treat:
         if found.verdict == "healthy":

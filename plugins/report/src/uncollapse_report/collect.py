@@ -87,6 +87,7 @@ def collect(run: RunLike) -> ReportRun:
         seed=config.seed,
         latent_size=_latent_size(config),
         evaluated_on=_evaluated_on(results) if results else "",
+        measured_at=checkpoint_of(results) if results else "",
         verdict=verdict(results) if results else None,
         diagnosis=_diagnosis(run.path),
         numbers=numbers,
@@ -180,5 +181,4 @@ def _latent_size(config: PipelineConfig) -> int:
 
 def _evaluated_on(results: Mapping[str, Any]) -> str:
     examples = results.get("examples")
-    said = f"{results['split']}, {int(examples):,} examples" if examples is not None else str(results["split"])
-    return f"{said}, {checkpoint_of(results)}"
+    return f"{results['split']}, {int(examples):,} examples" if examples is not None else str(results["split"])

@@ -111,6 +111,7 @@ def table(runs: Sequence[ReportRun]) -> list[Row]:
         Row("Seed", "", "Of every random draw of the run.", _plain(runs, lambda run: run.seed)),
         Row("Latent dimensions", "", "Numbers in one code.", _plain(runs, lambda run: run.latent_size)),
         Row("Measured on", "", "The split and how many of its examples.", _plain(runs, lambda run: run.evaluated_on)),
+        Row("Checkpoint", "", "The weights that were measured.", _plain(runs, lambda run: run.measured_at)),
     ]
     measured = {name for run in runs for name in run.numbers} - _IN_A_CHART
     first = [q for q in _QUANTITIES if q.always or q.name in measured]

@@ -133,6 +133,7 @@ class ReportRun:
         seed: Of the pipeline.
         latent_size: Numbers in one latent; None where nobody measured it.
         evaluated_on: The split and the number of examples behind ``numbers``, in words; empty when not evaluated.
+        measured_at: The checkpoint and its step that ``numbers`` are of, in words; empty when not evaluated.
         verdict: In words; None when the run was not evaluated.
         diagnosis: Content of ``diagnosis.json``; None when the run was not diagnosed.
         numbers: Estimates and scores by name.
@@ -148,6 +149,7 @@ class ReportRun:
     seed: int | None = None
     latent_size: int | None = None
     evaluated_on: str = ""
+    measured_at: str = ""
     verdict: Verdict | None = None
     diagnosis: Mapping[str, Any] | None = None
     numbers: Mapping[str, Estimate] = field(default_factory=dict)
