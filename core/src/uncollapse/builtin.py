@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from .findings import CONDITIONS, Condition
 from .plugins import API_VERSION, Lazy, SampleFormat, hookimpl
 
-__all__ = ["uncollapse_components", "uncollapse_sample_formats"]
+__all__ = ["uncollapse_components", "uncollapse_conditions", "uncollapse_sample_formats"]
 
 uncollapse_api_version = API_VERSION
 
@@ -38,7 +39,6 @@ def uncollapse_components() -> list[Lazy]:
         Lazy("learning_rate", "warmup", "uncollapse.learning_rates:WarmupConfig"),
         Lazy("estimator", "nll", "uncollapse.estimators.nll:ImportanceWeightedNLLConfig"),
         Lazy("estimator", "elbo", "uncollapse.estimators.elbo:ELBOEstimatorConfig"),
-        Lazy("estimator", "kl_per_dimension", "uncollapse.estimators.kl_per_dimension:KLPerDimensionConfig"),
         Lazy("estimator", "active_units", "uncollapse.estimators.active_units:ActiveUnitsConfig"),
         Lazy("estimator", "mutual_information", "uncollapse.estimators.mutual_information:MutualInformationConfig"),
         Lazy("sampler", "ancestral", "uncollapse.samplers.from_prior:AncestralSamplerConfig"),
@@ -51,3 +51,9 @@ def uncollapse_sample_formats() -> list[SampleFormat]:
     from .samplers.formats import NUMBERS
 
     return [NUMBERS]
+
+
+@hookimpl
+def uncollapse_conditions() -> tuple[Condition, ...]:
+    """Return what the mutual information tells of a model."""
+    return CONDITIONS

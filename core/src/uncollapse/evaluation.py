@@ -18,7 +18,7 @@ from .distributions import gaussian_base
 from .errors import ConfigError, ShapeError
 from .model import LatentVariableModel
 from .passes import AT_END, device_of, exact_gaussian, measuring, posterior_mean
-from .protocols import Batch, DataSource, Estimate, NeedsTrainingData, Split, mixed
+from .protocols import Batch, Estimate, NeedsTrainingData, Split, mixed
 from .randomness import separate_stream
 
 __all__ = ["check_evaluation", "encode", "evaluate"]
@@ -117,7 +117,8 @@ def evaluate(built: Built, config: EvaluationConfig, seed: int) -> dict[str, Any
         ConfigError: What :func:`check_evaluation` finds.
     """
     check_evaluation(built, config)
-    model, split = built.model, _split(built.data, config.split)
+    model = built.model
+    split: Split = getattr(built.data, config.split)
     device = device_of(model)
     estimates: dict[str, Any] = {}
     probes: dict[str, Any] = {}
@@ -175,11 +176,6 @@ def _end(q: Any) -> Tensor:
     return end
 
 
-def _split(data: DataSource, name: str) -> Split:
-    split: Split = getattr(data, name)
-    return split
-
-
 def _batches(split: Split, batch_size: int, examples: int | None, device: torch.device) -> Iterator[Batch]:
     left = len(split) if examples is None else examples
     # In random order, the same for the same seed, so that the first examples are a sample of the whole split.
@@ -215,6 +211,7 @@ def _add(results: dict[str, Any], found: Mapping[str, Estimate]) -> None:
             record["note"] = "; ".join(n for n in (f"not finite: {estimate.value}", estimate.note) if n)
         error = estimate.standard_error
         record["standard_error"] = error if error is not None and math.isfinite(error) else None
-        each = estimate.per_dimension
-        record["per_dimension"] = None if each is None else [v if math.isfinite(v) else None for v in each]
+        for name in ("per_dimension", "per_dimension_error"):
+            each = record[name]
+            record[name] = None if each is None else [v if math.isfinite(v) else None for v in each]
         results[key] = record

@@ -22,15 +22,20 @@ __all__ = [
 
 
 def _fused(
-    optimizer: type[torch.optim.Optimizer], parameters: Iterable[nn.Parameter], **options: Any
+    optimizer: type[torch.optim.Optimizer], parameters: Iterable[nn.Parameter], config: OptimizerConfig
 ) -> torch.optim.Optimizer:
     """Return the optimizer, fused where torch has a kernel for the parameters' device and type."""
-    parameters = list(parameters)
+    parameters, options = list(parameters), _options(config)
     try:
         return optimizer(parameters, fused=True, **options)  # type: ignore[call-arg]
     except RuntimeError:
         # Which devices have a fused kernel differs between releases of torch, and only the constructor knows.
         return optimizer(parameters, **options)
+
+
+def _options(config: OptimizerConfig) -> dict[str, Any]:
+    # Fields bear the names of torch's arguments.
+    return config.model_dump(exclude={"type"})
 
 
 class AdamFields(OptimizerConfig):
@@ -60,8 +65,7 @@ class AdamConfig(AdamFields):
 
     def build(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
         """Return the optimizer."""
-        options = {"lr": self.lr, "betas": self.betas, "eps": self.eps, "weight_decay": self.weight_decay}
-        return _fused(torch.optim.Adam, parameters, **options)
+        return _fused(torch.optim.Adam, parameters, self)
 
 
 class AdamWConfig(AdamFields):
@@ -75,8 +79,7 @@ class AdamWConfig(AdamFields):
 
     def build(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
         """Return the optimizer."""
-        options = {"lr": self.lr, "betas": self.betas, "eps": self.eps, "weight_decay": self.weight_decay}
-        return _fused(torch.optim.AdamW, parameters, **options)
+        return _fused(torch.optim.AdamW, parameters, self)
 
 
 class AdamaxConfig(AdamFields):
@@ -90,9 +93,7 @@ class AdamaxConfig(AdamFields):
 
     def build(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
         """Return the optimizer."""
-        return torch.optim.Adamax(
-            list(parameters), lr=self.lr, betas=self.betas, eps=self.eps, weight_decay=self.weight_decay
-        )
+        return torch.optim.Adamax(list(parameters), **_options(self))
 
 
 class SGDConfig(OptimizerConfig):
@@ -116,8 +117,7 @@ class SGDConfig(OptimizerConfig):
 
     def build(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
         """Return the optimizer."""
-        options = {"momentum": self.momentum, "nesterov": self.nesterov, "weight_decay": self.weight_decay}
-        return _fused(torch.optim.SGD, parameters, lr=self.lr, **options)
+        return _fused(torch.optim.SGD, parameters, self)
 
 
 class RMSpropConfig(OptimizerConfig):
@@ -135,11 +135,4 @@ class RMSpropConfig(OptimizerConfig):
 
     def build(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
         """Return the optimizer."""
-        return torch.optim.RMSprop(
-            list(parameters),
-            lr=self.lr,
-            alpha=self.alpha,
-            eps=self.eps,
-            momentum=self.momentum,
-            weight_decay=self.weight_decay,
-        )
+        return torch.optim.RMSprop(list(parameters), **_options(self))

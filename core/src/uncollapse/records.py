@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
-from typing import Literal, cast
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor
@@ -107,6 +108,7 @@ class Estimate:
         count: Examples (or draws) behind the number.
         per_dimension: The same quantity per latent dimension ``D``, where that makes sense.
         note: What limits the number: a cap, the number of importance samples.
+        per_dimension_error: Standard errors of ``per_dimension``.
     """
 
     value: float
@@ -115,6 +117,16 @@ class Estimate:
     count: int | None = None
     per_dimension: tuple[float, ...] | None = None
     note: str = ""
+    per_dimension_error: tuple[float, ...] | None = None
+
+    @classmethod
+    def from_record(cls, record: Mapping[str, Any]) -> Estimate:
+        """Return what ``results.json`` holds as a mapping, in which a number that is not finite is null."""
+        known = {f.name: record[f.name] for f in fields(cls) if f.name in record}
+        for name in ("per_dimension", "per_dimension_error"):
+            if known.get(name) is not None:
+                known[name] = tuple(math.nan if v is None else float(v) for v in known[name])
+        return cls(**{**known, "value": math.nan if known["value"] is None else float(known["value"])})
 
 
 Estimates = Mapping[str, Estimate]

@@ -145,6 +145,24 @@ def test_commands_are_switched_off_with_their_plugin(value: str, tmp_path: Path)
     assert "No such command 'greet'" in done.stderr
 
 
+def test_a_command_of_ours_that_is_not_installed_says_what_brings_it(tmp_path: Path) -> None:
+    alone = """
+import importlib.metadata as metadata
+every = metadata.entry_points
+def without(**options):
+    return [p for p in every(**options) if p.dist.name != "uncollapse-diagnosis"]
+import uncollapse.cli.contributed as contributed
+contributed.entry_points = without
+raise SystemExit(main({arguments}))
+"""
+    done = run_with(tmp_path, alone.format(arguments=["diagnose", "runs/x", "--split", "test"]))
+    assert done.returncode == 2
+    assert done.stderr == (
+        "error: diagnose is not installed: it is part of uncollapse-diagnosis; pip install 'uncollapse[diagnosis]'\n"
+    )
+    assert "diagnose" not in run_with(tmp_path, alone.format(arguments=["--help"])).stdout
+
+
 def test_the_entry_point_is_installed() -> None:
     script = "from uncollapse.cli import main; raise SystemExit(main())"
     done = subprocess.run([sys.executable, "-c", script, "--version"], capture_output=True, text=True, check=True)
@@ -206,7 +224,7 @@ def test_evaluate_without_a_section_measures_what_a_verdict_needs(
     said = output(capsys, "evaluate", "runs/tiny", "--output", "numbers.json", "--checkpoint", "last")
     results = json.loads(Path("numbers.json").read_text())
     assert {"elbo", "mutual_information", "active_units"} <= set(results["estimates"])
-    assert "nats used" in said
+    assert "collapsed: z carries 0.0" in said
     assert Run("runs/tiny").results is None
 
 

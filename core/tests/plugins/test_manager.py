@@ -12,6 +12,7 @@ from typing import Any, Literal
 import pytest
 from uncollapse.config import BuildContext, ComponentConfig, PriorConfig, ScheduleConfig
 from uncollapse.errors import PluginError
+from uncollapse.findings import Condition
 from uncollapse.plugins import API_VERSION, PluginInfo, Registry, hookimpl, load_registry
 from uncollapse.plugins.manager import DISABLE
 
@@ -414,3 +415,31 @@ def test_a_plugin_on_the_path(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) ->
     finally:
         sys.modules.pop("third_party_plugin", None)
     assert plugin == PluginInfo("third", "uncollapse-third", "0.3", [("schedule", "third.half")])
+
+
+def _condition(name: str, exit_code: int) -> Condition:
+    return Condition(name, exit_code, (), lambda evidence: None, name)
+
+
+def _conditions(*conditions: Any) -> Any:
+    @hookimpl
+    def uncollapse_conditions() -> Any:
+        return conditions
+
+    return bare_module(uncollapse_conditions=uncollapse_conditions)
+
+
+@pytest.mark.parametrize(
+    ("made", "why"),
+    [
+        (_condition("collapsed", 62), "its condition 'collapsed': 'collapsed' is taken by plugin 'core'"),
+        (_condition("mine", 11), "its condition 'mine': 11 is taken by plugin 'core'"),
+        (_condition("odd", 61), "its condition 'odd': 'odd' is taken by plugin 'a'"),
+        ("odd", "PluginError: uncollapse_conditions() must return uncollapse.findings.Condition, found str"),
+    ],
+)
+def test_a_condition_whose_name_or_code_is_taken_is_left_out(made: Any, why: str) -> None:
+    points: list[Any] = [Point("a", _conditions(_condition("odd", 60))), Point("b", _conditions(made))]
+    conditions, broken = load_registry(points).conditions()
+    assert [c.name for c in conditions] == ["collapsed", "partly collapsed", "odd"]
+    assert broken == {"b": why}

@@ -1,6 +1,6 @@
 """Models whose condition is known by construction, and the table of what the diagnosis makes of them.
 
-``python core/tests/diagnosis/gallery.py`` prints the table of ``docs/diagnosis.md``.
+``python plugins/diagnosis/tests/gallery.py`` prints the table of ``docs/diagnosis.md``.
 """
 
 from __future__ import annotations
@@ -15,10 +15,20 @@ from typing import Any
 import torch
 from gallery_counted import images, texts
 from gallery_linear import NEEDLES, Spoiled, clustered, correlated, digits, spatial, vectors
-from uncollapse.plugins import CONDITIONS, Condition
 from uncollapse_diagnosis import Diagnosis, Settings, diagnose
 
 SEEDS = (0, 1, 2)
+
+VERDICTS = (
+    "healthy",
+    "partly collapsed",
+    "collapsed",
+    "decoder ignores z",
+    "over-informative",
+    "inference lagging",
+    "not enough data",
+)
+"""In the order of the table. Where everything is examined, no model is called not collapsed."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +44,7 @@ class Case:
     """
 
     name: str
-    condition: Condition
+    condition: str
     build: Callable[[], tuple[Any, Any]]
     units: tuple[int, ...] = ()
     classes: int | None = None
@@ -99,16 +109,16 @@ def examine(case: Case, seed: int) -> Diagnosis:
     return diagnose(model, data, classes=case.classes, settings=SETTINGS)
 
 
-def confusion(found: Counter[tuple[Condition, Condition]]) -> str:
+def confusion(found: Counter[tuple[str, str]]) -> str:
     """Return the confusion table in Markdown: rows by construction, columns by diagnosis."""
-    rows = ["| built | " + " | ".join(CONDITIONS) + " |", "|---|" + "---:|" * len(CONDITIONS)]
-    rows += [f"| {built} | " + " | ".join(str(found[built, c]) for c in CONDITIONS) + " |" for built in CONDITIONS]
+    rows = ["| built | " + " | ".join(VERDICTS) + " |", "|---|" + "---:|" * len(VERDICTS)]
+    rows += [f"| {built} | " + " | ".join(str(found[built, c]) for c in VERDICTS) + " |" for built in VERDICTS]
     return "\n".join(rows)
 
 
 def main() -> int:
     """Print the table and every case that was not classified right."""
-    found: Counter[tuple[Condition, Condition]] = Counter()
+    found: Counter[tuple[str, str]] = Counter()
     for case in CASES:
         for seed in SEEDS:
             diagnosis = examine(case, seed)

@@ -10,8 +10,7 @@ from typing import Any
 import pytest
 from uncollapse import Pipeline
 from uncollapse.cli import main
-from uncollapse.plugins import CONDITIONS
-from uncollapse_diagnosis.cli import EXIT_CODES
+from uncollapse.plugins import registry
 
 PIPELINE: dict[str, Any] = {
     "name": "tiny",
@@ -84,8 +83,25 @@ def test_exit_codes(run: Path, options: list[str], code: int, capsys: pytest.Cap
 
 
 def test_every_finding_has_its_own_code() -> None:
-    assert set(EXIT_CODES) == set(CONDITIONS) - {"healthy"}
-    assert sorted(EXIT_CODES.values()) == [10, 11, 12, 13, 14, 15]
+    conditions, broken = registry().conditions()
+    assert broken == {}
+    assert {c.name: c.exit_code for c in conditions} == {
+        "partly collapsed": 10,
+        "collapsed": 11,
+        "decoder ignores z": 12,
+        "over-informative": 13,
+        "inference lagging": 14,
+    }
+
+
+def test_a_condition_that_is_not_known_is_refused_before_anything_is_measured(
+    run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["diagnose", str(run), "--fail-on", "colapsed"]) == 2
+    said = " ".join(capsys.readouterr().err.split())
+    assert "--fail-on colapsed: no such condition, did you mean 'collapsed'" in said
+    assert "allowed: any, collapsed, decoder-ignores-z, inference-lagging, not-enough-data" in said
+    assert not (run / "diagnosis.json").exists()
 
 
 def test_applying_writes_a_pipeline_that_trains(run: Path, capsys: pytest.CaptureFixture[str]) -> None:

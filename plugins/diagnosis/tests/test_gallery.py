@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from dataclasses import asdict
 from functools import cache
 from pathlib import Path
 
 import pytest
-from gallery import CASES, SEEDS, Case, confusion, examine
-from uncollapse.plugins import CONDITIONS
-from uncollapse.verdict import NOT_EXAMINED, verdict
+from gallery import CASES, SEEDS, VERDICTS, Case, confusion, examine
+from uncollapse.findings import Evidence, conclude
+from uncollapse.plugins import registry
 from uncollapse_diagnosis import Diagnosis
 
 PAGE = Path(__file__).resolve().parents[3] / "docs" / "diagnosis.md"
@@ -35,10 +36,10 @@ def test_is_classified_as_built(case: Case) -> None:
 def test_the_gallery_has_several_of_each_and_every_kind_of_data() -> None:
     built = Counter(case.condition for case in CASES)
     assert len(CASES) >= 25
-    assert set(built) == set(CONDITIONS)
+    assert set(built) == set(VERDICTS)
     assert min(built.values()) >= 4
     for kind in ("vectors", "images", "spatial", "texts"):
-        assert {c.condition for c in CASES if c.name.startswith(kind)} == set(CONDITIONS)
+        assert {c.condition for c in CASES if c.name.startswith(kind)} == set(VERDICTS)
 
 
 def test_the_page_has_the_table() -> None:
@@ -49,20 +50,28 @@ def test_the_page_has_the_table() -> None:
 @pytest.mark.parametrize("seed", SEEDS)
 @pytest.mark.parametrize("case", CASES, ids=lambda c: c.name)
 def test_what_an_evaluation_finds_a_diagnosis_finds_too(case: Case, seed: int) -> None:
-    """Both speak of the information in total; an evaluation calls nothing healthy, and leaves the rest open."""
+    """One judge: from the numbers of an evaluation alone, and from all of a diagnosis."""
     found = diagnosed(case, seed)
-    information, rate = (asdict(found.measurements[name]) for name in ("mutual_information", "rate"))
-    estimates = {"mutual_information_b2": information, "rate": rate}
-    told = verdict({"estimates": estimates, "classes": case.classes})
-    conditions = {finding.condition for finding in found.findings}
-    assert told.label != "healthy"
-    assert (told.label == "collapsed") == ("collapsed" in conditions)
-    assert (told.label == "cannot tell") <= ("not enough data" in conditions)
-    if told.label == "partly collapsed":
-        assert conditions & {"partly collapsed", "not enough data"}
-    if conditions == {"healthy"}:
-        assert told.label == "not collapsed"
-        assert told.sentence.endswith(NOT_EXAMINED)
+    estimates = {name: asdict(found.measurements[name]) for name in ("mutual_information", "rate")}
+    conditions, _ = registry().conditions()
+    told = conclude(Evidence.from_results({"estimates": estimates, "classes": case.classes}), conditions)
+    everything = {finding.condition for finding in found.findings}
+    assert {finding.condition for finding in told} - {"not collapsed"} <= everything
+    # Nothing is called healthy that was not examined, and what a diagnosis finds healthy an evaluation does not fault.
+    assert all(finding.condition != "healthy" for finding in told)
+    if everything == {"healthy"}:
+        (open_,) = told
+        assert open_.condition == "not collapsed"
+        for aspect in ("single units", "the decoder's use of z", "over-informative codes", "lagging inference"):
+            assert aspect in open_.evidence
+        assert open_.evidence.endswith("(uncollapse diagnose tells)")
+    # With every number of the diagnosis, an evaluation would say what the diagnosis says.
+    again = {name: asdict(estimate) for name, estimate in found.measurements.items()}
+    whole = Evidence.from_results({"estimates": again, "classes": case.classes, "examples": found.examples})
+    caps = {"used_information": math.log(16)}
+    if found.examples > 16:
+        same = conclude(Evidence(whole.measured, whole.examples, case.classes, caps, found.skipped), conditions)
+        assert same == found.findings
 
 
 def test_exactly_the_dead_dimensions_are_named() -> None:

@@ -11,8 +11,10 @@ from gallery_linear import Spoiled, vectors
 from torch import nn
 from torch.distributions import Independent, MultivariateNormal, Normal
 from uncollapse.errors import ConfigError, DataError
+from uncollapse.findings import Condition, Evidence, Finding
+from uncollapse.plugins import Measurement, registry
 from uncollapse.protocols import Estimate
-from uncollapse_diagnosis import Adapter, Diagnosis, Settings, diagnose
+from uncollapse_diagnosis import Adapter, Codes, Diagnosis, Settings, diagnose
 from uncollapse_diagnosis.decoder_use import used_information
 
 MANY = Settings(decoder_examples=2000, refined_examples=400, passes_at_once=100_000)
@@ -114,12 +116,56 @@ def test_other_posteriors_give_the_numbers_of_the_gaussian_they_are() -> None:
     ]
     exact, general = (diagnose(a, x, settings=Settings(decoder_examples=100, passes_at_once=9999)) for a in adapters)
     assert general.skipped == {
-        "inference_gap": "the posterior is no diagonal Gaussian, so there are no moments to refine"
+        "mutual_posterior_divergence": "the posterior is no diagonal Gaussian, and pairwise divergences are known for "
+        "those"
     }
-    for name in ("rate", "mutual_information", "prior_mismatch", "loss_mean"):
+    for name in ("inference_gap", "rate", "mutual_information", "prior_mismatch", "loss_mean"):
         a, b = exact.measurements[name], general.measurements[name]
         spread = math.hypot(a.standard_error or 0, b.standard_error or 0)
         assert abs(a.value - b.value) < 3 * spread + 0.02, name
+
+
+def test_the_gap_of_a_posterior_of_another_family_is_found_too() -> None:
+    torch.manual_seed(4)
+    basis = torch.linalg.qr(torch.randn(6, 2))[0]
+    x = torch.randn(400, 2) @ basis.T + torch.randn(400, 6)
+
+    def lazy(x: torch.Tensor) -> MultivariateNormal:
+        return MultivariateNormal(torch.zeros(len(x), 2), torch.eye(2).expand(len(x), 2, 2))
+
+    adapter = Adapter(lazy, likelihood=lambda z: Normal(z @ basis.T, 1.0))
+    found = diagnose(adapter, x, settings=Settings(decoder_examples=300, refined_examples=300, passes_at_once=9999))
+    gap, known = found.measurements["inference_gap"], 2 * (1 - 0.5 * math.log(2))
+    error = gap.standard_error or 0.0
+    assert 0.85 * known - 3 * error < gap.value < known + 3 * error
+    assert found.verdict == "inference lagging"
+
+
+def test_contributed_measurements_and_conditions_take_part() -> None:
+    def oddness(subject: object, codes: Codes, settings: Settings) -> dict[str, Estimate]:
+        return {"oddness": Estimate(codes.z.abs().max().item(), "units", 0.0, codes.count)}
+
+    def unable(subject: object, codes: Codes, settings: Settings) -> dict[str, Estimate]:
+        raise ConfigError("this model has none")
+
+    def broken(subject: object, codes: Codes, settings: Settings) -> dict[str, Estimate]:
+        raise KeyError("z")
+
+    def odd(evidence: Evidence) -> Finding | None:
+        found = evidence.interval("oddness")
+        return Finding("odd", f"{found.value:.1f}") if found is not None and found.low > 0 else None
+
+    torch.manual_seed(5)
+    model, data = vectors(WEIGHTS, Spoiled(), 200)
+    more = [Measurement("oddness", oddness), Measurement("unable", unable), Measurement("broken", broken)]
+    conditions = (*registry().conditions()[0], Condition("odd", 42, ("oddness",), odd, "oddness"))
+    plain = diagnose(model, data, settings=Settings(refined_examples=8), measurements=())
+    found = diagnose(model, data, settings=Settings(refined_examples=8), measurements=more, conditions=conditions)
+    assert found.findings[-1].condition == "odd"
+    assert found.skipped == {"unable": "this model has none", "broken": "KeyError: 'z'"}
+    # Nobody's number depends on what else is measured.
+    assert {n: e for n, e in found.measurements.items() if n != "oddness"} == dict(plain.measurements)
+    assert "mmd" not in plain.measurements
 
 
 def test_used_information_does_not_depend_on_the_likelihood_s_scale() -> None:

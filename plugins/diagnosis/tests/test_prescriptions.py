@@ -14,8 +14,9 @@ from uncollapse import Pipeline
 from uncollapse.config import merged
 from uncollapse.config.load import load_config
 from uncollapse.errors import ConfigError, PluginError
-from uncollapse.plugins import CONDITIONS, Registry, Remedy, hookimpl, load_registry, registry
-from uncollapse_diagnosis import Finding, apply, prescribe
+from uncollapse.findings import Finding
+from uncollapse.plugins import Registry, Remedy, hookimpl, load_registry, registry
+from uncollapse_diagnosis import apply, prescribe
 from uncollapse_diagnosis.known import declared_remedies
 
 EXAMPLES = Path(__file__).resolve().parents[3] / "examples"
@@ -33,7 +34,7 @@ RAW: dict[str, Any] = Pipeline.from_dict(
     }
 ).config.model_dump(mode="json")
 
-TREATED = [c for c in CONDITIONS if c not in ("healthy", "not enough data")]
+TREATED = [c.name for c in registry().conditions()[0]]
 
 
 def found(condition: Any, units: tuple[int, ...] = ()) -> Finding:
@@ -180,11 +181,20 @@ def test_a_broken_plugin_takes_nothing_else_down() -> None:
     assert "must return uncollapse.plugins.Remedy, found dict" in wrong.left_out["stranger"]
 
 
+def test_a_remedy_for_a_condition_that_nobody_knows_is_said_to_be_one() -> None:
+    @hookimpl
+    def uncollapse_remedies() -> list[Remedy]:
+        return [Remedy("mine", {"colapsed": 1}, {}, "", "", ""), Remedy("fit", {"healthy": 1}, {}, "", "", "")]
+
+    for condition in ("collapsed", "over-informative"):
+        said = prescribe(found(condition), RAW, installed=_registry(uncollapse_remedies)).left_out
+        assert "it treats 'colapsed', which is no known condition, did you mean 'collapsed'" in said["stranger.mine"]
+        assert "it treats 'healthy', which is no known condition" in said["stranger.fit"]
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"treats": {"colapsed": 1}}, "unknown condition 'colapsed', did you mean 'collapsed'"),
-        ({"treats": {"healthy": 1}}, "unknown condition 'healthy'"),
         ({"treats": {"collapsed": 4}}, "ranks are 1 to 3, found 4"),
         ({"name": "a b"}, "letters, digits and underscores"),
     ],

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 import pytest
 from sklearn.datasets import load_digits
+from uncollapse.findings import Finding
 from uncollapse.protocols import Estimate
-from uncollapse.verdict import Verdict
 from uncollapse_report.records import Curve, LatentMap, Pictures, ReportRun, Views
 
 PATIENCE = 20.0
@@ -72,9 +72,11 @@ def _image_run(name: str, *, collapsed: bool, seed: int = 0, means: bool = True)
         seed=seed,
         latent_size=16,
         evaluated_on="test, 1,000 examples",
-        verdict=Verdict("collapsed", "collapsed: 0.0 of about 6.9 nats used", ("k-NN 10 % on posterior means",))
-        if collapsed
-        else Verdict("not collapsed", "not collapsed: 6.1 of about 6.9 nats used", ("above 2.30 nats", "k-NN 96 %")),
+        findings=(
+            (Finding("collapsed", "z carries 0.00 nats of x, below the 1.15 that count as a code"),)
+            if collapsed
+            else (Finding("not collapsed", "z carries 6.12 nats of x; not examined: single units"),)
+        ),
         numbers=numbers,
         curves=_curves(rng, 0.01 if collapsed else 9.0, 26.3 if collapsed else 14.9),
         views=Views(

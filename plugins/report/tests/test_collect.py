@@ -61,7 +61,7 @@ def test_a_run_is_collected_whole(run: Run) -> None:
     assert (found.name, found.seed, found.latent_size) == ("tiny", 5, 4)
     assert found.evaluated_on == "test, 300 examples"
     assert found.measured_at.startswith("best, step ")
-    assert found.verdict is not None
+    assert found.findings[0].condition != "not enough data"
     assert {"mutual_information", "knn_accuracy"} <= found.numbers.keys()
     assert {(c.quantity, c.split) for c in found.curves} >= {
         (quantity, split) for quantity in ("loss", "rate", "distortion") for split in ("train", "validation")
@@ -88,9 +88,20 @@ def test_the_page_of_a_real_run(run: Run, tmp_path: Path) -> None:
 
 def test_a_run_that_was_not_evaluated(run: Run) -> None:
     found = collect(Fake(run))
-    assert found.verdict is None
+    assert found.findings == ()
     assert found.numbers == {}
     assert found.views.kl_per_dimension is not None
+
+
+def test_a_diagnosis_of_the_measured_checkpoint_is_what_the_card_says(run: Run, tmp_path: Path) -> None:
+    assert run.results is not None
+    finding = {"condition": "over-informative", "evidence": "much too much", "units": [1, 2]}
+    told = {"split": run.results["split"], "step": run.results["step"], "findings": [finding]}
+    for changed, condition in (({}, "over-informative"), ({"step": 1}, None), ({"split": "train"}, None)):
+        (tmp_path / "diagnosis.json").write_text(json.dumps({**told, **changed}))
+        first = collect(Fake(run, results=run.results, path=tmp_path)).findings[0]
+        assert (first.condition == "over-informative") == (condition is not None)
+    assert collect(Fake(run, path=tmp_path)).findings[0].units == (1, 2), "nothing else was measured"
 
 
 def test_the_last_model_stands_in_for_the_best(run: Run) -> None:

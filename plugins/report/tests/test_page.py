@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 import uncollapse_report as report
 from uncollapse.errors import RunDirectoryError
+from uncollapse.findings import Finding
 from uncollapse.protocols import Estimate
-from uncollapse.verdict import Verdict
 from uncollapse_report.page import render
 from uncollapse_report.records import ReportRun
 
@@ -84,7 +84,6 @@ def test_the_anchors_of_the_navigation_exist(image_run: Make, vector_run: Report
 
 def test_names_and_texts_are_escaped_everywhere(image_run: Make) -> None:
     run = image_run("a", collapsed=False)
-    assert run.verdict is not None
     run = replace(
         run,
         name=EVIL,
@@ -94,7 +93,7 @@ def test_names_and_texts_are_escaped_everywhere(image_run: Make) -> None:
         environment={"git": EVIL},
         skipped={EVIL: EVIL},
         numbers={**run.numbers, EVIL: Estimate(1.0, EVIL, note=EVIL)},
-        verdict=Verdict("not collapsed", EVIL, (EVIL,)),
+        findings=(Finding("not collapsed", EVIL), Finding(EVIL, EVIL)),
     )
     page = render([run])
     assert "<script>alert" not in page
@@ -120,16 +119,24 @@ def test_what_a_run_is_for_stands_on_its_card(image_run: Make) -> None:
 
 
 def test_the_verdict_stands_without_repeating_its_label(image_run: Make) -> None:
-    text = Outline(render([image_run("a", collapsed=True)])).text
-    assert "collapsed 0.0 of about 6.9 nats used k-NN 10 % on posterior means" in text
+    findings = (Finding("inference lagging", "refining gains much"), Finding("collapsed", "z carries nothing"))
+    text = Outline(render([replace(image_run("a", collapsed=True), findings=findings)])).text
+    assert "inference lagging Refining gains much collapsed: z carries nothing" in text
 
 
 @pytest.mark.parametrize(
     ("label", "tone"),
-    [("not collapsed", "unknown"), ("partly collapsed", "mixed"), ("collapsed", "bad"), ("cannot tell", "unknown")],
+    [
+        ("healthy", "good"),
+        ("not collapsed", "unknown"),
+        ("not enough data", "unknown"),
+        ("partly collapsed", "mixed"),
+        ("collapsed", "bad"),
+        ("what a plugin found", "bad"),
+    ],
 )
-def test_every_label_has_its_tone(image_run: Make, label: Any, tone: str) -> None:
-    run = replace(image_run("a", collapsed=True), verdict=Verdict(label, "why not", ()))
+def test_every_condition_has_its_tone(image_run: Make, label: str, tone: str) -> None:
+    run = replace(image_run("a", collapsed=True), findings=(Finding(label, "why not"),))
     page = render([run])
     assert f'class="panel verdict {tone}"' in page
     assert "Why not" in page

@@ -7,9 +7,11 @@ imports typer and nothing heavy; what the command does is imported inside the fu
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable
 from importlib.metadata import EntryPoint, entry_points
+from importlib.resources import files
 from typing import Any
 
 import typer
@@ -29,7 +31,8 @@ def contribute(app: typer.Typer) -> None:
     """
     added: set[EntryPoint] = app.__dict__.setdefault("_contributed", set())
     taken = {_name(command) for command in app.registered_commands} | {group.name for group in app.registered_groups}
-    for point in sorted(entry_points(group=GROUP), key=lambda p: (p.name, p.value)):
+    points = sorted(entry_points(group=GROUP), key=lambda p: (p.name, p.value))
+    for point in points:
         if point in added or _switched_off(point):
             continue
         added.add(point)
@@ -51,19 +54,28 @@ def contribute(app: typer.Typer) -> None:
         else:
             _add_broken(app, point, f"{point.value} is no function and no typer.Typer: {type(command).__name__}")
 
+    known = json.loads((files(__package__.partition(".")[0]) / "plugins" / "unprefixed.json").read_text("utf-8"))
+    for plugin, kinds in known.items():
+        for name in set(kinds.get("command", ())) - taken - {point.name for point in points}:
+            taken.add(name)
+            missing = f"{name} is not installed: it is part of uncollapse-{plugin}; pip install 'uncollapse[{plugin}]'"
+            _add_failing(app, name, missing, hidden=True)
+
 
 def _add_broken(app: typer.Typer, point: EntryPoint, reason: str) -> None:
-    def broken() -> None:
+    message = f"the command {point.name!r} of {_home(point)} is broken: {reason}"
+    _add_failing(app, point.name, message, help=f"(broken: {reason})")
+
+
+def _add_failing(app: typer.Typer, name: str, message: str, **options: Any) -> None:
+    def failing() -> None:
         from ..errors import PluginError
 
-        raise PluginError(f"the command {point.name!r} of {_home(point)} is broken: {reason}")
+        raise PluginError(message)
 
     # Whatever options it was given, the answer is the reason.
-    app.command(
-        point.name,
-        help=f"(broken: {reason})",
-        context_settings={"ignore_unknown_options": True, "allow_extra_args": True},
-    )(broken)
+    settings = {"ignore_unknown_options": True, "allow_extra_args": True}
+    app.command(name, context_settings=settings, **options)(failing)
 
 
 def _switched_off(point: EntryPoint) -> bool:

@@ -12,7 +12,6 @@ __all__ = [
     "CheckpointName",
     "Device",
     "DeviceName",
-    "Failing",
     "Open",
     "Overrides",
     "Quiet",
@@ -45,18 +44,6 @@ class Device(StrEnum):
     cpu = "cpu"
     cuda = "cuda"
     mps = "mps"
-
-
-class Failing(StrEnum):
-    """Findings that a command can fail on."""
-
-    any = "any"
-    partly_collapsed = "partly-collapsed"
-    collapsed = "collapsed"
-    decoder_ignores_z = "decoder-ignores-z"
-    over_informative = "over-informative"
-    inference_lagging = "inference-lagging"
-    not_enough_data = "not-enough-data"
 
 
 RunPath = Annotated[Path, typer.Argument(metavar="RUN", help="Run directory.", show_default=False)]

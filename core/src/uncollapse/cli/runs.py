@@ -18,9 +18,10 @@ from ..devices import choose_device
 from ..errors import ConfigError
 from ..evaluation import evaluate as measure
 from ..files import write_atomically
+from ..findings import Evidence, conclude
 from ..pipeline import Built, Pipeline
+from ..plugins import registry
 from ..training.run import Run
-from ..verdict import verdict
 
 __all__ = ["checkpoint_of", "evaluate", "load_run", "print_results", "train"]
 
@@ -90,7 +91,7 @@ def load_run(run: Run, which: Any, device: str) -> Built:
 
 
 def print_results(console: Console, results: Mapping[str, Any]) -> None:
-    """Print the measured numbers and the verdict."""
+    """Print the measured numbers and the findings."""
     title = f"{results['split']} split, {results['examples']:,} examples; checkpoint: {checkpoint_of(results)}"
     table = Table(title=title, title_justify="left")
     for heading, justify in (("measured", "left"), ("value", "right"), ("± standard error", "right"), ("note", "left")):
@@ -103,7 +104,8 @@ def print_results(console: Console, results: Mapping[str, Any]) -> None:
     console.print(table)
     for name, reason in results.get("skipped", {}).items():
         console.print(f"{name} was left out: {reason}", soft_wrap=True, markup=False)
-    console.print(verdict(results).sentence, soft_wrap=True, markup=False)
+    for finding in conclude(Evidence.from_results(results), registry().conditions()[0]):
+        console.print(f"{finding.condition}: {finding.evidence}", soft_wrap=True, markup=False)
     if results.get("checkpoint") == "best" and results["step"] < _EARLY * results["steps"]:
         console.print(
             f"The best checkpoint is early: step {results['step']:,} of {results['steps']:,}, where weights of "

@@ -15,7 +15,6 @@ from .active_units import ActiveUnits, ActiveUnitsConfig, active_units
 from .aggregate import PAIRS_AT_ONCE, log_aggregate_posterior
 from .draws import Draws, LogTerms
 from .elbo import ELBOEstimator, ELBOEstimatorConfig
-from .kl_per_dimension import KLPerDimension, KLPerDimensionConfig
 from .memory import Memory
 from .mutual_information import MutualInformation, MutualInformationConfig, mutual_information_terms
 from .nll import ImportanceWeightedNLL, ImportanceWeightedNLLConfig, importance_weighted_nll
@@ -30,8 +29,6 @@ __all__ = [
     "ELBOEstimatorConfig",
     "ImportanceWeightedNLL",
     "ImportanceWeightedNLLConfig",
-    "KLPerDimension",
-    "KLPerDimensionConfig",
     "LogTerms",
     "Memory",
     "MutualInformation",

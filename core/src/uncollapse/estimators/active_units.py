@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Literal
 
+import torch
 from pydantic import Field, PositiveInt
 from torch import Tensor
 
@@ -58,55 +59,30 @@ class ActiveUnits:
         Raises:
             ShapeError: The set has fewer than two examples.
         """
-        variance = _RunningVariance()
+        means: list[Tensor] = []
         noise: Tensor | None = None
         with measuring(model):
             for batch in batches_on_device(model, batches):
                 mean, error = posterior_mean(model.infer(batch.x, AT_END), self.samples)
-                variance.add(as_float64(mean).flatten(1))
+                means.append(as_float64(mean).flatten(1))
                 if error is not None:
                     added = error.flatten(1).sum(0)
                     noise = added if noise is None else noise + added
-        spread = variance.value()
+        every = torch.cat(means)
+        _, spread = active_units(every, self.threshold)
         note = f"variance of E[z|x] over x at least {self.threshold:g}"
         if noise is not None:
-            spread = spread - noise / variance.count
+            spread = spread - noise / len(every)
             note += f"; means of {self.samples} samples, their own variance subtracted"
         return {
             "active_units": Estimate(
                 value=float((spread >= self.threshold).sum()),
                 unit="units",
-                count=variance.count,
+                count=len(every),
                 per_dimension=tuple(spread.tolist()),
                 note=note,
             )
         }
-
-
-class _RunningVariance:
-    """Variance over rows that come in batches: Chan, Golub and LeVeque (1979), eq. 2.1."""
-
-    def __init__(self) -> None:
-        self.count = 0
-        self._mean: Tensor | None = None
-        self._squares: Tensor | None = None
-
-    def add(self, rows: Tensor) -> None:
-        mean = rows.mean(0)
-        squares = (rows - mean).square().sum(0)
-        if self._mean is None or self._squares is None:
-            self.count, self._mean, self._squares = len(rows), mean, squares
-            return
-        total = self.count + len(rows)
-        step = mean - self._mean
-        self._squares = self._squares + squares + step.square() * (self.count * len(rows) / total)
-        self._mean = self._mean + step * (len(rows) / total)
-        self.count = total
-
-    def value(self) -> Tensor:
-        if self._squares is None or self.count < 2:
-            raise ShapeError(f"active_units: a variance over x needs at least 2 examples, found {self.count}")
-        return self._squares / (self.count - 1)
 
 
 class ActiveUnitsConfig(EstimatorConfig):

@@ -46,12 +46,7 @@ def parse_memory(text: object) -> int:
     return int(size)
 
 
-def _checked(text: object) -> object:
-    parse_memory(text)
-    return text
-
-
-Memory = Annotated[str, BeforeValidator(_checked)]
+Memory = Annotated[str, BeforeValidator(lambda text: parse_memory(text) and text)]
 """A field of a config: a text that :func:`parse_memory` understands."""
 
 

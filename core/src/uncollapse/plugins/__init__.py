@@ -1,22 +1,22 @@
 """Plugins: the hook, discovery, and the registry of installed components."""
 
-from .formats import SampleFormat
+from .contributions import Measurement, ReportSection, SampleFormat
 from .hooks import hookimpl, hookspec
 from .lazy import Lazy
 from .manager import DISABLE, PluginInfo, Registry, load_registry, registry
 from .policy import API_VERSION, Deprecation
-from .remedies import CONDITIONS, Condition, Remedy
+from .remedies import Remedy
 
 __all__ = [
     "API_VERSION",
-    "CONDITIONS",
     "DISABLE",
-    "Condition",
     "Deprecation",
     "Lazy",
+    "Measurement",
     "PluginInfo",
     "Registry",
     "Remedy",
+    "ReportSection",
     "SampleFormat",
     "hookimpl",
     "hookspec",

@@ -8,7 +8,8 @@ from typing import Any
 import pluggy
 
 from ..component import ComponentConfig
-from .formats import SampleFormat
+from ..findings import Condition
+from .contributions import Measurement, ReportSection, SampleFormat
 from .lazy import Lazy
 from .remedies import Remedy
 
@@ -50,3 +51,15 @@ class Specification:
 
         Optional; see :class:`uncollapse.plugins.SampleFormat`.
         """
+
+    @hookspec
+    def uncollapse_conditions(self) -> Iterable[Condition]:  # type: ignore[empty-body]
+        """Return what else can be wrong with a model; see :class:`uncollapse.findings.Condition`. Optional."""
+
+    @hookspec
+    def uncollapse_measurements(self) -> Iterable[Measurement]:  # type: ignore[empty-body]
+        """Return what ``uncollapse diagnose`` is to measure besides; see :class:`uncollapse.plugins.Measurement`."""
+
+    @hookspec
+    def uncollapse_sections(self) -> Iterable[ReportSection]:  # type: ignore[empty-body]
+        """Return further sections of the report; see :class:`uncollapse.plugins.ReportSection`. Optional."""

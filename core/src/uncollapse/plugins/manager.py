@@ -15,6 +15,7 @@ import pluggy
 
 from ..component import ComponentConfig
 from ..errors import PluginError, did_you_mean
+from ..findings import Condition
 from ..kinds import KINDS
 from .hooks import PROJECT, Specification
 from .lazy import Lazy
@@ -208,6 +209,16 @@ class Registry:
             if module is not None
             for fragment in self._call("uncollapse_demo", module)
         ]
+
+    def conditions(self) -> tuple[tuple[Condition, ...], dict[str, str]]:
+        """Return the conditions that a model can be in, and why those of a plugin are left out, by its name."""
+        found, broken = self.contributions("uncollapse_conditions", Condition)
+        taken: dict[str | int, str] = {}
+        for plugin, condition in found:
+            for key in (condition.name, condition.exit_code):
+                if taken.setdefault(key, plugin.name) != plugin.name:
+                    broken[plugin.name] = f"its condition {condition.name!r}: {key!r} is taken by plugin {taken[key]!r}"
+        return tuple(c for plugin, c in found if plugin.name not in broken), broken
 
     def remedies(self) -> tuple[list[tuple[PluginInfo, Remedy]], dict[str, str]]:
         """Return every plugin's remedies with the plugin, and why those of a plugin could not be had, by its name."""

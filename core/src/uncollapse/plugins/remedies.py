@@ -4,25 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, get_args
+from typing import Any
 
-from ..errors import PluginError, did_you_mean
+from ..errors import PluginError
 
-__all__ = ["CONDITIONS", "Condition", "Fragment", "Remedy"]
-
-Condition = Literal[
-    "healthy",
-    "partly collapsed",
-    "collapsed",
-    "decoder ignores z",
-    "over-informative",
-    "inference lagging",
-    "not enough data",
-]
-"""What a diagnosis can find."""
-
-CONDITIONS: tuple[Condition, ...] = get_args(Condition)
-"""The names in :data:`Condition`, in this order."""
+__all__ = ["Fragment", "Remedy"]
 
 Fragment = Mapping[str, Any] | Callable[[Mapping[str, Any], tuple[int, ...]], Mapping[str, Any]]
 """Part of a pipeline, or what makes one of the whole pipeline and the collapsed units of its latent."""
@@ -40,8 +26,8 @@ class Remedy:
 
     Args:
         name: Short name, unique in the plugin: letters, digits and underscores.
-        treats: The conditions that it treats, each with a rank: 1 where it was made for the condition, 2 where it works
-            on it by way of something else, 3 where it may help.
+        treats: Names of the conditions that it treats, each with a rank: 1 where it was made for the condition, 2 where
+            it works on it by way of something else, 3 where it may help.
         fragment: What is merged over the pipeline.
         why: Why it helps, in one sentence.
         cost: What it costs, in one sentence.
@@ -50,11 +36,11 @@ class Remedy:
         needs: Values that the pipeline must have for it to apply, by path: ``{"model.prior.type": ("a", "b")}``.
 
     Raises:
-        PluginError: It treats an unknown condition, or a rank or a name is out of range.
+        PluginError: A rank or a name is out of range.
     """
 
     name: str
-    treats: Mapping[Condition, int]
+    treats: Mapping[str, int]
     fragment: Fragment
     why: str
     cost: str
@@ -66,10 +52,5 @@ class Remedy:
         if not self.name.replace("_", "").isalnum():
             raise PluginError(f"remedy {self.name!r}: a name has letters, digits and underscores only")
         for condition, rank in self.treats.items():
-            if condition not in CONDITIONS or condition == "healthy":
-                raise PluginError(
-                    f"remedy {self.name!r}: treats the unknown condition {condition!r}"
-                    f"{did_you_mean(condition, CONDITIONS)}; allowed: {', '.join(CONDITIONS[1:])}"
-                )
             if not 1 <= rank <= LOWEST_RANK:
                 raise PluginError(f"remedy {self.name!r}: ranks are 1 to {LOWEST_RANK}, found {rank} for {condition!r}")

@@ -15,19 +15,7 @@ from ..plugins import registry
 
 __all__ = ["describe_environment", "now", "plugin_versions"]
 
-_PACKAGES = (
-    "uncollapse",
-    "torch",
-    "accelerate",
-    "numpy",
-    "pydantic",
-    "safetensors",
-    "scikit-learn",
-    "zuko",
-    "torchvision",
-    "tokenizers",
-    "datasets",
-)
+_PACKAGES = "uncollapse torch accelerate numpy pydantic safetensors scikit-learn zuko torchvision tokenizers datasets"
 
 
 def describe_environment() -> dict[str, Any]:
@@ -37,7 +25,7 @@ def describe_environment() -> dict[str, Any]:
         "platform": platform.platform(),
         "processor": platform.processor() or platform.machine(),
         "accelerators": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],
-        "packages": {name: found for name in _PACKAGES if (found := _version(name)) is not None},
+        "packages": {name: found for name in _PACKAGES.split() if (found := _version(name)) is not None},
         "plugins": plugin_versions(),
         "git": _git_revision(),
         "started": now(),

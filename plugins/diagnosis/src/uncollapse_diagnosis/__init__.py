@@ -11,8 +11,8 @@ from uncollapse.lazy import lazily
 
 if TYPE_CHECKING:
     from .adapter import Adapter
+    from .codes import Codes
     from .diagnosis import Diagnosis, diagnose
-    from .findings import Finding, Thresholds
     from .history import History, read_history
     from .information import Units
     from .observers.watch import CollapseWarning, CollapseWatch
@@ -24,15 +24,14 @@ _HOME = {
     "Adapter": "adapter",
     "CollapseWarning": "observers.watch",
     "CollapseWatch": "observers.watch",
+    "Codes": "codes",
     "Diagnosis": "diagnosis",
-    "Finding": "findings",
     "History": "history",
     "ModelSubject": "subject",
     "Prescription": "prescriptions",
     "Prescriptions": "prescriptions",
     "Settings": "settings",
     "Subject": "subject",
-    "Thresholds": "findings",
     "Units": "information",
     "apply": "prescriptions",
     "batches_of": "subject",
@@ -43,17 +42,16 @@ _HOME = {
 
 __all__ = [
     "Adapter",
+    "Codes",
     "CollapseWarning",
     "CollapseWatch",
     "Diagnosis",
-    "Finding",
     "History",
     "ModelSubject",
     "Prescription",
     "Prescriptions",
     "Settings",
     "Subject",
-    "Thresholds",
     "Units",
     "apply",
     "batches_of",

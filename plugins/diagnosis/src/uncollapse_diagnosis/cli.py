@@ -15,43 +15,25 @@ from rich.padding import Padding
 from rich.syntax import Syntax
 from rich.table import Table
 from uncollapse.cli.runs import checkpoint_of, load_run
-from uncollapse.errors import ConfigError
+from uncollapse.errors import ConfigError, did_you_mean
 from uncollapse.files import write_atomically
+from uncollapse.findings import Verdict, tone
+from uncollapse.plugins import registry
 from uncollapse.protocols import Batch, Split, mixed
 from uncollapse.training import Run
 
 from . import Diagnosis, Prescriptions, Settings, Units, apply, prescribe
 from . import diagnose as examine
+from .measurements import OWN, contributed
 
-__all__ = ["EXIT_CODES", "diagnose"]
-
-EXIT_CODES = {
-    "partly collapsed": 10,
-    "collapsed": 11,
-    "decoder ignores z": 12,
-    "over-informative": 13,
-    "inference lagging": 14,
-    "not enough data": 15,
-}
-"""What the command returns when ``--fail-on`` names a finding."""
+__all__ = ["diagnose"]
 
 _MOST_SHOWN = 3
 _UNITS = "active_units_"
-_MEANINGS = {
-    "rate": "KL(q(z|x) || p(z))",
-    "mutual_information": "at most log N = {cap:.2f}",
-    "mutual_posterior_divergence": "between two posteriors",
-    "posterior_variance": "to the prior's; 1 where collapsed",
-    "prior_mismatch": "KL(q(z) || p(z)), at least",
-    "mmd": "0 where q(z) is the prior",
-    "log_determinant": "0 where q(z) is the prior",
-    "distortion": "-log p(x|z)",
-    "loss_other": "lost with another example's z",
-    "loss_prior": "lost with a draw of the prior",
-    "loss_mean": "lost with the mean of all z",
-    "used_information": "of z by the decoder, at least",
-    "inference_gap": "gained by refining q(z|x)",
-}
+_BY_UNIT = "unit_information"
+"""It has a table of its own."""
+_NOT_ENOUGH = 15
+"""Exit code where the data do not suffice for a verdict."""
 
 
 def diagnose(
@@ -70,8 +52,9 @@ def diagnose(
     """Diagnose a run, write ``diagnosis.json``, prescribe, and return the exit code.
 
     Raises:
-        ConfigError: A remedy that was asked for is not there, or does not apply.
+        ConfigError: A remedy that was asked for is not there, or does not apply; or ``fail_on`` names no condition.
     """
+    codes = _exit_codes(fail_on)
     run = Run(path)
     built = load_run(run, which, device)
     name = split or run.config.evaluation.split
@@ -106,26 +89,35 @@ def diagnose(
         )
         console.print(f"Written to {output or path / 'diagnosis.json'}", soft_wrap=True)
     if treat:
-        if found.verdict == "healthy":
-            raise ConfigError("--apply: the diagnosis is healthy, so there is nothing to treat; no file was written")
+        if found.verdict in (Verdict.HEALTHY, Verdict.NOT_COLLAPSED):
+            raise ConfigError(
+                f"--apply: the diagnosis is {found.verdict}, so there is nothing to treat; no file was written"
+            )
         written = apply(remedies.choose(remedy), raw, pipeline)
         (Console(stderr=True) if as_json else console).print(
             f"Written to {written}; train it with: uncollapse train {written}", soft_wrap=True
         )
-    return _exit_code(found, fail_on)
+    return next((codes[finding.condition] for finding in found.findings if finding.condition in codes), 0)
 
 
-def _exit_code(found: Diagnosis, fail_on: Sequence[str]) -> int:
-    asked = {name.replace("-", " ").replace("over informative", "over-informative") for name in fail_on}
-    for finding in found.findings:
-        if finding.condition in EXIT_CODES and asked & {"any", finding.condition}:
-            return EXIT_CODES[finding.condition]
-    return 0
+def _exit_codes(fail_on: Sequence[str]) -> dict[str, int]:
+    """Return the exit codes of the conditions that a command is to fail on, which may be written with dashes."""
+    known = {c.name: c.exit_code for c in registry().conditions()[0]} | {Verdict.NOT_ENOUGH: _NOT_ENOUGH}
+    written = {name.replace(" ", "-"): name for name in known}
+    unknown = [name for name in fail_on if name.replace(" ", "-") not in {"any", *written}]
+    if unknown:
+        raise ConfigError(
+            f"--fail-on {unknown[0]}: no such condition{did_you_mean(unknown[0], written)}; "
+            f"allowed: any, {', '.join(sorted(written))}"
+        )
+    asked = {name.replace(" ", "-") for name in fail_on}
+    return {name: known[name] for dashed, name in written.items() if asked & {"any", dashed}}
 
 
 def _print(console: Console, found: Diagnosis, remedies: Prescriptions, title: str, path: Path) -> None:
     for number, finding in enumerate(found.findings):
-        style = "bold green" if finding.condition == "healthy" else "bold red" if number == 0 else "bold yellow"
+        colour = {"good": "green", "unknown": "yellow"}.get(tone(finding.condition), "red" if number == 0 else "yellow")
+        style = f"bold {colour}"
         console.print(f"[{style}]{finding.condition}[/]: {escape(finding.evidence)}", soft_wrap=True, highlight=False)
     if found.history is not None:
         console.print(f"training: {found.history.sentence}", soft_wrap=True, markup=False, highlight=False)
@@ -134,9 +126,9 @@ def _print(console: Console, found: Diagnosis, remedies: Prescriptions, title: s
         console.print(_units(found.units, found.thresholds.unit))
     for name, reason in found.skipped.items():
         console.print(f"{name} was left out: {reason}", soft_wrap=True, markup=False)
-    if found.verdict == "not enough data":
+    if found.verdict == Verdict.NOT_ENOUGH:
         console.print("Measure on more examples: --split train, or a larger --examples.", markup=False)
-    elif found.verdict != "healthy":
+    elif found.verdict not in (Verdict.HEALTHY, Verdict.NOT_COLLAPSED):
         _print_remedies(console, remedies, path)
 
 
@@ -149,10 +141,11 @@ def _measurements(found: Diagnosis, title: str) -> Table:
         counts = " ".join(f"{found.measurements[name].value:.0f}" for name in units)
         ends = " to ".join(name.removeprefix(_UNITS) for name in (units[0], units[-1]))
         table.add_row("active units", counts, f"of {math.prod(found.latent_shape)}; variance {ends}")
+    meanings = {name: text for m in [*OWN, *contributed()[0]] for name, text in m.meanings.items()}
     for name, e in found.measurements.items():
-        if name not in units:
+        if name not in (*units, _BY_UNIT):
             error = "" if e.standard_error is None else f" ± {e.standard_error:.2g}"
-            meaning = _MEANINGS.get(name, "").format(cap=found.thresholds.mismatch)
+            meaning = meanings.get(name, "").replace("{cap}", f"{found.thresholds.mismatch:.2f}")
             label = name.replace("_", " ").replace("mutual posterior", "posterior")
             table.add_row(label, f"{e.value:.4g}{error} {e.unit}", meaning)
     return table

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from uncollapse.cli.options import CheckpointName, Device, DeviceName, Failing, RunPath, Split, Which
+from uncollapse.cli.options import CheckpointName, Device, DeviceName, RunPath, Split, Which
 
 __all__ = ["diagnose"]
 
@@ -34,11 +34,16 @@ def diagnose(
         Path | None, typer.Option(metavar="FILE", help="With --apply: the file; by default NAME-REMEDY.yaml here.")
     ] = None,
     fail_on: Annotated[
-        list[Failing] | None,
-        typer.Option("--fail-on", help="Exit with 10 to 15 if this was found. May be repeated."),
+        list[str] | None,
+        typer.Option(
+            "--fail-on",
+            metavar="CONDITION",
+            help="Exit with its own code (collapsed 11, partly-collapsed 10, ...) if this was found, or any. May be "
+            "repeated.",
+        ),
     ] = None,
 ) -> None:
-    """Say what condition a trained run is in (healthy, collapsed, and five others), why, and what treats it."""
+    """Say what condition a trained run is in (healthy, collapsed, or another), why, and what treats it."""
     for option, value in (("--remedy", remedy), ("--pipeline", pipeline)):
         if value is not None and not apply:
             raise typer.BadParameter(f"{option} needs --apply")
@@ -49,7 +54,5 @@ def diagnose(
         examples=examples, decoder_examples=decoder_examples, refined_examples=refined_examples, seed=seed
     )
     where = (None if split is None else split.value, checkpoint.value, device.value)
-    code = examine(
-        run, *where, settings, output, as_json, apply, remedy, pipeline, [name.value for name in fail_on or []]
-    )
+    code = examine(run, *where, settings, output, as_json, apply, remedy, pipeline, fail_on or [])
     raise typer.Exit(code)

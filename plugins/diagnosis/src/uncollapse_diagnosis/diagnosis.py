@@ -8,19 +8,17 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from uncollapse.errors import ConfigError
 from uncollapse.estimators import measuring
+from uncollapse.findings import Condition, Evidence, Finding, Thresholds, conclude
 from uncollapse.model import LatentVariableModel
+from uncollapse.plugins import Measurement, registry
 from uncollapse.protocols import Estimate
 from uncollapse.randomness import separate_stream
 
 from .codes import read_codes
-from .decoder_use import decoder_use_estimates
-from .findings import Condition, Finding, Thresholds, conclude, thresholds_for
 from .history import History, read_history
-from .information import Units, information_estimates, units_of
-from .prior_match import prior_match_estimates
-from .refinement import inference_gap
+from .information import Units, units_of
+from .measurements import OWN, contributed, measure
 from .settings import Settings
 from .subject import ModelSubject, Subject, batches_of
 
@@ -52,7 +50,7 @@ class Diagnosis:
     skipped: Mapping[str, str] = field(default_factory=dict)
 
     @property
-    def verdict(self) -> Condition:
+    def verdict(self) -> str:
         """The condition that the model is in."""
         return self.findings[0].condition
 
@@ -69,7 +67,7 @@ class Diagnosis:
             "findings": [dataclasses.asdict(finding) for finding in self.findings],
             "examples": self.examples,
             "latent_shape": list(self.latent_shape),
-            "thresholds": dataclasses.asdict(self.thresholds),
+            "thresholds": self.thresholds._asdict(),
             "measurements": {name: dataclasses.asdict(e) for name, e in self.measurements.items()},
             "units": None if self.units is None else dataclasses.asdict(self.units),
             "history": None if self.history is None else dataclasses.asdict(self.history),
@@ -87,6 +85,8 @@ def diagnose(
     classes: int | None = None,
     history: Iterable[Mapping[str, Any]] | None = None,
     settings: Settings | None = None,
+    measurements: Iterable[Measurement] | None = None,
+    conditions: Iterable[Condition] | None = None,
 ) -> Diagnosis:
     """Measure a model on data and conclude what condition it is in.
 
@@ -101,6 +101,8 @@ def diagnose(
         history: Training record, rows with ``step``, ``rate`` and weights; see
             :func:`~uncollapse_diagnosis.read_history`.
         settings: How much is measured.
+        measurements: What is measured besides the diagnosis' own; by default what installed plugins contribute.
+        conditions: What is looked for; by default what installed plugins contribute.
 
     Raises:
         DataError: There are no data, or the likelihood does not go with them.
@@ -108,33 +110,34 @@ def diagnose(
     """
     settings = settings or Settings()
     subject = ModelSubject(model) if isinstance(model, LatentVariableModel) else model
-    skipped: dict[str, str] = {}
+    broken: dict[str, str] = {}
+    if measurements is None:
+        measurements, unavailable = contributed()
+        broken |= unavailable
+    if conditions is None:
+        conditions, unavailable = registry().conditions()
+        broken |= unavailable
     with separate_stream(settings.seed, subject.device), measuring(subject.module):
         codes = read_codes(subject, batches_of(data, settings.batch_size), settings)
-        measured = information_estimates(codes, settings) | prior_match_estimates(codes)
-        if codes.count > 1:
-            measured |= decoder_use_estimates(subject, codes, settings)
-        if settings.refined_examples:
-            try:
-                measured["inference_gap"] = inference_gap(subject, codes, settings)
-            except ConfigError as reason:
-                skipped["inference_gap"] = str(reason)
-        else:
-            skipped["inference_gap"] = "refined_examples is 0"
+        measured, skipped = measure([*OWN, *measurements], subject, codes, settings)
         units = units_of(codes) if codes.count > 1 else None
-    information = measured.get("mutual_information")
-    count = codes.count if information is None else information.count or codes.count
     candidates = min(settings.replacements, sum(len(k.batch) for k in codes.kept) - 1) + 1
-    thresholds = thresholds_for(count, codes.units, candidates, classes)
+    evidence = Evidence(
+        measured,
+        codes.count,
+        classes,
+        caps={"used_information": math.log(max(1, candidates))},
+        skipped=skipped,
+    )
     return Diagnosis(
-        findings=conclude(measured, units, thresholds, codes.count),
+        findings=conclude(evidence, conditions),
         measurements=measured,
         units=units,
-        thresholds=thresholds,
+        thresholds=evidence.thresholds,
         examples=codes.count,
         latent_shape=tuple(codes.shape),
-        history=None if history is None else read_history(history, thresholds.collapsed),
-        skipped=skipped,
+        history=None if history is None else read_history(history, evidence.thresholds.collapsed),
+        skipped={**skipped, **{f"what the plugin {name!r} contributes": why for name, why in broken.items()}},
     )
 
 

@@ -7,14 +7,13 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from uncollapse.estimators import as_float64, mean_estimate, mutual_information_terms, standard_error
+from uncollapse.estimators import as_float64, mean_estimate, mutual_information_terms
 from uncollapse.protocols import Estimate
-from uncollapse_measures.estimators import pair_statistics
 
 from .codes import Codes
 from .settings import Settings
 
-__all__ = ["ACTIVE_THRESHOLDS", "Units", "information_estimates", "mean_and_errors", "units_of"]
+__all__ = ["ACTIVE_THRESHOLDS", "Units", "information_estimates", "mean_and_errors", "unit_estimate", "units_of"]
 
 ACTIVE_THRESHOLDS = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3)
 """Least variances of a posterior mean at which active units are counted; 0.01 is that of Burda et al. (2016)."""
@@ -97,15 +96,19 @@ def units_of(codes: Codes) -> Units:
     )
 
 
+def unit_estimate(units: Units, count: int) -> Estimate:
+    """Return what every unit can carry at most as one estimate, ``per_dimension`` being per unit; the value the sum."""
+    values, errors = zip(*units.information, strict=True)
+    return Estimate(sum(values), "nats", None, count, values, "upper bound, by unit of the latent", errors)
+
+
 def information_estimates(codes: Codes, settings: Settings) -> dict[str, Estimate]:
-    """Return rate, mutual information, active units, mutual posterior divergence and posterior variance."""
+    """Return rate, mutual information, active units and posterior variance."""
     each = codes.rate_per_dimension
     found = {"rate": mean_estimate(codes.rate, "nats", per_dimension=None if each is None else each.mean(0))}
     if codes.count > 1:
         found["mutual_information"] = _mutual_information(codes, settings)
         found |= _active_units(codes)
-        if codes.gaussian:
-            found["mutual_posterior_divergence"] = _mutual_divergence(codes, settings)
     _, prior_variance = codes.prior_moments
     ratio = codes.logvar.exp() / prior_variance
     found["posterior_variance"] = mean_estimate(ratio.mean(1), "ratio", per_dimension=ratio.mean(0))
@@ -162,19 +165,3 @@ def _active_units(codes: Codes) -> dict[str, Estimate]:
             note=f"variance of E[z|x] over x at least {threshold:g}",
         )
     return found
-
-
-def _mutual_divergence(codes: Codes, settings: Settings) -> Estimate:
-    """Ma et al., MAE (2019), eq. 4, https://arxiv.org/abs/1901.01498."""
-    count = min(codes.count, _MOST_PAIRED, max(2, math.isqrt(settings.pairs // codes.mean.shape[1])))
-    pairs = pair_statistics(codes.mean[:count], codes.logvar[:count])
-    # An average over pairs moves by twice the part that one example contributes.
-    error = standard_error(pairs.example_means)
-    return Estimate(
-        pairs.mean,
-        "nats",
-        None if error is None else 2 * error,
-        count,
-        tuple(pairs.per_dimension.tolist()),
-        f"all pairs of {count} examples",
-    )

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from uncollapse.findings import Condition
 from uncollapse.plugins import Lazy, Remedy, hookimpl
 
+from .conditions import CONDITIONS
 from .plain_remedies import REMEDIES
 
-__all__ = ["uncollapse_components", "uncollapse_remedies"]
+__all__ = ["uncollapse_components", "uncollapse_conditions", "uncollapse_remedies"]
 
 uncollapse_api_version = 1
 
@@ -17,6 +19,12 @@ def uncollapse_components() -> list[Lazy]:
     return [
         Lazy("observer", "watch", "uncollapse_diagnosis.observers.watch:WatchConfig"),
     ]
+
+
+@hookimpl
+def uncollapse_conditions() -> tuple[Condition, ...]:
+    """Return what can be wrong with a model besides a collapse."""
+    return CONDITIONS
 
 
 @hookimpl

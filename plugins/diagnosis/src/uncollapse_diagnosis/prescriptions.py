@@ -13,10 +13,9 @@ from typing import Any
 import yaml
 from uncollapse.config import PipelineConfig, dump_config, merged, parse_config
 from uncollapse.errors import ConfigError, did_you_mean
+from uncollapse.findings import Finding
 from uncollapse.pipeline import Pipeline
-from uncollapse.plugins import Condition, Registry, Remedy, registry
-
-from .findings import Finding
+from uncollapse.plugins import Registry, Remedy, registry
 
 __all__ = ["Prescription", "Prescriptions", "apply", "known_remedies", "prescribe"]
 
@@ -75,7 +74,7 @@ class Prescription:
 class Prescriptions:
     """Remedies for a finding, the best first, and why others do not apply, by name."""
 
-    condition: Condition
+    condition: str
     ranked: tuple[Prescription, ...]
     left_out: Mapping[str, str]
 
@@ -116,7 +115,14 @@ def prescribe(
     candidates = [(info.name, info.distribution, True, remedy) for info, remedy in found]
     candidates += [(p, d, False, remedy) for p, d, remedy in known_remedies() if p not in here]
     ranked, reasons = [], dict(left_out)
+    treatable = [condition.name for condition in (installed or registry()).conditions()[0]]
     for plugin, distribution, is_here, remedy in candidates:
+        unknown = [name for name in remedy.treats if name not in treatable]
+        if unknown:
+            reasons[f"{plugin}.{remedy.name}"] = (
+                f"it treats {unknown[0]!r}, which is no known condition{did_you_mean(unknown[0], treatable)}; known: "
+                f"{', '.join(treatable)}"
+            )
         rank = remedy.treats.get(finding.condition)
         if rank is None:
             continue

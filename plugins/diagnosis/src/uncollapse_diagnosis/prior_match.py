@@ -4,31 +4,16 @@ from __future__ import annotations
 
 import math
 
-import torch
-from torch import Tensor
-from uncollapse.estimators import as_float64, standard_error
+from uncollapse.estimators import standard_error
 from uncollapse.protocols import Estimate
-from uncollapse_measures.discrepancy import inverse_multiquadratic, log_determinant, mmd_with_error
 
 from .codes import Codes
 from .information import carried
 
-__all__ = ["prior_match_estimates"]
-
-_MOST_PAIRED = 2000
+__all__ = ["prior_mismatch"]
 
 
-def prior_match_estimates(codes: Codes) -> dict[str, Estimate]:
-    """Return ``prior_mismatch``, ``mmd`` and, where there are examples enough, ``log_determinant``."""
-    if codes.count < 2:
-        return {}
-    found = {"prior_mismatch": _mismatch(codes), "mmd": _mmd(codes)}
-    if codes.count >= 2 * codes.mean.shape[1]:
-        found["log_determinant"] = _log_determinant(codes)
-    return found
-
-
-def _mismatch(codes: Codes) -> Estimate:
+def prior_mismatch(codes: Codes) -> Estimate:
     """Return a lower bound of ``KL(q(z) || p(z))`` in nats, which no number of examples caps.
 
     The rate is ``I(x; z) + KL(q(z) || p(z))`` (Hoffman and Johnson, ELBO surgery, 2016), and the information is at most
@@ -51,31 +36,3 @@ def _mismatch(codes: Codes) -> Estimate:
         count=codes.count,
         note="lower bound of KL(q(z) || p(z)) from means and variances",
     )
-
-
-def _mmd(codes: Codes) -> Estimate:
-    """Tolstikhin et al., Wasserstein Auto-Encoders (2018), section 4, https://arxiv.org/abs/1711.01558: the inverse
-    multiquadratic kernel at the prior's own scale, unbiased; of draws of the posteriors and as many of the prior.
-    """
-    count = min(codes.count, _MOST_PAIRED)
-    prior = as_float64(codes.prior.sample(torch.Size((count,)))).flatten(1).cpu()
-    bandwidth = 2 * float(codes.prior_moments[1].sum())
-
-    def kernel(squared_distance: Tensor) -> Tensor:
-        return inverse_multiquadratic(squared_distance, bandwidth)
-
-    value, error = mmd_with_error(codes.z[:count], prior, kernel, "u")
-    return Estimate(value, "squared", error, count, note="inverse multiquadratic kernel, unbiased; 0 for a match")
-
-
-def _log_determinant(codes: Codes) -> Estimate:
-    """Zhao et al., InfoVAE (2017), section 4.2.1: the average log-variance of the codes a dimension, here less the
-    prior's; the error is the delta method's.
-    """
-    z = codes.z
-    size = z.shape[1]
-    centred = z - z.mean(0)
-    covariance = torch.cov(z.T).reshape(size, size)
-    distances = (centred * torch.linalg.solve(covariance, centred.T).T).sum(1) / size
-    prior = codes.prior_moments[1].log().mean().item()
-    return Estimate(log_determinant(z).item() - prior, "log-var.", standard_error(distances), codes.count)

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 from uncollapse.errors import ConfigError
-from uncollapse.estimators import ActiveUnits, ELBOEstimator, ImportanceWeightedNLL, KLPerDimension, MutualInformation
+from uncollapse.estimators import ActiveUnits, ELBOEstimator, ImportanceWeightedNLL, MutualInformation
 from uncollapse.likelihoods import BernoulliLikelihood
 from uncollapse.model import LatentVariableModel
 from uncollapse.objectives import ELBO
@@ -22,7 +22,7 @@ from uncollapse_latents.decoders import HVAEConvDecoder
 from uncollapse_latents.estimators import RatePerLevel
 from uncollapse_latents.posteriors import TwoLevelPosterior
 from uncollapse_latents.priors import GaussianMixturePrior, TwoLevelPrior, VampPrior
-from uncollapse_measures.estimators import MutualPosteriorDivergence, ReconstructionError
+from uncollapse_measures.estimators import KLPerDimension, MutualPosteriorDivergence, ReconstructionError
 
 X, D1, D2, N = (1, 6, 6), 3, 2, 12
 SMALL = Tower(channels=(3, 2), kernel_size=3, stride=2)

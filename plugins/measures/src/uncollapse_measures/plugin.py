@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from uncollapse.plugins import Lazy, hookimpl
+from uncollapse.plugins import Lazy, Measurement, hookimpl
 
-__all__ = ["uncollapse_components"]
+__all__ = ["uncollapse_components", "uncollapse_measurements"]
 
 uncollapse_api_version = 1
 
@@ -13,6 +13,7 @@ uncollapse_api_version = 1
 def uncollapse_components() -> list[Lazy]:
     """Return the parts."""
     return [
+        Lazy("estimator", "kl_per_dimension", "uncollapse_measures.estimators.kl_per_dimension:KLPerDimensionConfig"),
         Lazy(
             "estimator",
             "mutual_posterior_divergence",
@@ -29,3 +30,11 @@ def uncollapse_components() -> list[Lazy]:
         Lazy("probe", "rbf_svm", "uncollapse_measures.probes.svm:RBFSVMProbeConfig"),
         Lazy("probe", "kmeans", "uncollapse_measures.probes.kmeans:KMeansProbeConfig"),
     ]
+
+
+@hookimpl
+def uncollapse_measurements() -> tuple[Measurement, ...]:
+    """Return what a diagnosis measures besides."""
+    from .measurements import MEASUREMENTS
+
+    return MEASUREMENTS

@@ -39,5 +39,7 @@ def build(runs: Sequence[RunLike], output: Path | str) -> Path:
 
     from .collect import collect_runs
     from .page import render
+    from .sections import contributed
 
-    return write_atomically(output, render(collect_runs(runs)))
+    sections, left_out = contributed()
+    return write_atomically(output, render(collect_runs(runs, sections), left_out))

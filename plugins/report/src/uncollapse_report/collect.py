@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -14,11 +14,12 @@ import numpy.typing as npt
 from uncollapse.cli.runs import checkpoint_of
 from uncollapse.config import PipelineConfig, dump_config
 from uncollapse.errors import CheckpointError, RunDirectoryError
+from uncollapse.findings import Evidence, Finding, conclude
+from uncollapse.plugins import ReportSection, registry
 from uncollapse.protocols import Estimate
-from uncollapse.verdict import verdict
 
 from .records import Curve, ReportRun, Views
-from .views import BuiltLike, collect_views
+from .views import BuiltLike, collect_panels, collect_views
 
 __all__ = ["RunLike", "collect", "collect_runs", "curves", "estimates"]
 
@@ -58,9 +59,14 @@ class RunLike(Protocol):
         ...
 
 
-def collect_runs(runs: Sequence[RunLike]) -> list[ReportRun]:
-    """Collect every run; runs of the same name are told apart by their folders, else by numbers."""
-    collected = [collect(run) for run in runs]
+def collect_runs(runs: Sequence[RunLike], sections: Sequence[ReportSection] = ()) -> list[ReportRun]:
+    """Collect every run; runs of the same name are told apart by their folders, else by numbers.
+
+    Args:
+        runs: Run directories.
+        sections: Contributed sections that each of them is shown in.
+    """
+    collected = [collect(run, sections) for run in runs]
     names = [run.name for run in collected]
     if len(set(names)) < len(names):
         names = [f"{Path(run.path).parent.name}/{Path(run.path).name}" for run in runs]
@@ -72,7 +78,7 @@ def collect_runs(runs: Sequence[RunLike]) -> list[ReportRun]:
     return [replace(run, name=name) for run, name in zip(collected, names, strict=True)]
 
 
-def collect(run: RunLike) -> ReportRun:
+def collect(run: RunLike, sections: Sequence[ReportSection] = ()) -> ReportRun:
     """Read a run directory and ask its trained model for pictures; the run itself is not changed.
 
     Raises:
@@ -81,6 +87,7 @@ def collect(run: RunLike) -> ReportRun:
     config, results = run.config, run.results
     split = str(results["split"]) if results else config.evaluation.split
     numbers = estimates(results) if results else {}
+    diagnosis = _diagnosis(run.path)
     return ReportRun(
         name=config.name,
         description=config.description,
@@ -88,12 +95,12 @@ def collect(run: RunLike) -> ReportRun:
         latent_size=_latent_size(config),
         evaluated_on=_evaluated_on(results) if results else "",
         measured_at=checkpoint_of(results) if results else "",
-        verdict=verdict(results) if results else None,
-        diagnosis=_diagnosis(run.path),
+        findings=_findings(results, diagnosis),
+        diagnosis=diagnosis,
         numbers=numbers,
         skipped=dict(results.get("skipped") or {}) if results else {},
         curves=curves(run.metrics()),
-        views=_views(run, split, config.seed, numbers.get("kl_per_dimension")),
+        views=_views(run, split, config.seed, numbers.get("kl_per_dimension"), sections),
         pipeline=dump_config(config),
         environment=run.environment,
     )
@@ -110,18 +117,18 @@ def _diagnosis(path: Path) -> Mapping[str, Any] | None:
     return found
 
 
+def _findings(results: Mapping[str, Any] | None, diagnosis: Mapping[str, Any] | None) -> tuple[Finding, ...]:
+    """Return what was concluded of the measured checkpoint: by a diagnosis of it, else from its numbers."""
+    same = diagnosis and (not results or all(diagnosis.get(k) == results.get(k) for k in ("split", "step")))
+    if diagnosis and same:
+        return tuple(Finding(f["condition"], f["evidence"], tuple(f["units"])) for f in diagnosis["findings"])
+    return conclude(Evidence.from_results(results), registry().conditions()[0]) if results else ()
+
+
 def estimates(results: Mapping[str, Any]) -> dict[str, Estimate]:
     """Return estimates and scores of ``results.json`` by name; what has no value was not measured."""
-    known = {f.name for f in fields(Estimate)}
-    found: dict[str, Estimate] = {}
-    for group in ("estimates", "probes"):
-        for name, raw in (results.get(group) or {}).items():
-            kept = {key: value for key, value in raw.items() if key in known}
-            kept["value"] = float("nan") if kept.get("value") is None else float(kept["value"])
-            if kept.get("per_dimension") is not None:
-                kept["per_dimension"] = tuple(float("nan") if v is None else float(v) for v in kept["per_dimension"])
-            found[name] = Estimate(**kept)
-    return found
+    groups = (results.get(group) or {} for group in ("estimates", "probes"))
+    return {name: Estimate.from_record(record) for group in groups for name, record in group.items()}
 
 
 def curves(rows: Iterable[Mapping[str, Any]]) -> tuple[Curve, ...]:
@@ -152,10 +159,12 @@ def _thinned(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     return np.array([part.mean() for part in np.array_split(values, _MOST_POINTS)])
 
 
-def _views(run: RunLike, split: str, seed: int, measured_kl: Estimate | None) -> Views:
+def _views(
+    run: RunLike, split: str, seed: int, measured_kl: Estimate | None, sections: Sequence[ReportSection]
+) -> Views:
     built, why = _load(run)
     if built is not None:
-        views = collect_views(built, split, seed)
+        views = replace(collect_views(built, split, seed), panels=collect_panels(built, split, seed, sections))
     else:
         views = Views(omitted={"pictures": why, "latents": why, "kl": why})
     if measured_kl is not None and measured_kl.per_dimension:

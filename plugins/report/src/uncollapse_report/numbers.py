@@ -75,7 +75,18 @@ _QUANTITIES = (
     _Quantity(
         "mutual_information", "Mutual information", "nats", "What the code says about its input; 0 is collapse.", True
     ),
-    _Quantity("mutual_information_b2", "Mutual information, second estimator", "nats", "The same by other means."),
+    _Quantity(
+        "mutual_information_analytic",
+        "Mutual information, analytic entropy",
+        "nats",
+        "The same, as DU-VAE's code has it.",
+    ),
+    _Quantity(
+        "mutual_information_minibatch",
+        "Mutual information, by minibatch",
+        "nats",
+        "Against the examples of a minibatch.",
+    ),
     _Quantity("active_units", "Active units", "units", "Dimensions whose posterior mean moves with the input.", True),
     _Quantity("reconstruction_error", "Reconstruction error", "", "Distance of reconstructions from their inputs."),
     _Quantity(

@@ -11,24 +11,17 @@ import jinja2
 import yaml
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
-from uncollapse.verdict import VerdictLabel
+from uncollapse.findings import Verdict, tone
 from uncollapse_images.pictures import PixelArray, data_uri, strip
 
 from .charts import Chart, kl_chart, latent_charts, training_charts
 from .numbers import table
 from .palette import color
-from .records import Pictures, ReportRun, Section, Texts
+from .records import Pictures, ReportRun, Section
 
 __all__ = ["render"]
 
 _PRIOR_COLUMNS = 8
-_TONES: dict[VerdictLabel, str] = {
-    # Not green: whether a code that holds enough is a good one has not been examined.
-    "not collapsed": "unknown",
-    "partly collapsed": "mixed",
-    "collapsed": "bad",
-    "cannot tell": "unknown",
-}
 
 
 @dataclass(frozen=True)
@@ -55,20 +48,13 @@ class Gallery:
     show_means: bool
 
 
-@dataclass(frozen=True)
-class TextPanel:
-    """The texts of one run; of each reconstruction the input, what was decoded (if it was), and what was drawn."""
+def render(runs: Sequence[ReportRun], left_out: Mapping[str, str] | None = None) -> str:
+    """Return the page for one run or several; the same records give the same bytes.
 
-    name: str
-    color: str
-    reconstructions: tuple[tuple[tuple[str, str], ...], ...]
-    prior: tuple[str, ...]
-    between: tuple[str, ...]
-    decoded: bool
-
-
-def render(runs: Sequence[ReportRun]) -> str:
-    """Return the page for one run or several; the same records give the same bytes."""
+    Args:
+        runs: What is shown.
+        left_out: Why sections of a plugin are left out, by the plugin's name.
+    """
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("uncollapse_report", "templates"),
         autoescape=True,
@@ -80,7 +66,7 @@ def render(runs: Sequence[ReportRun]) -> str:
     charts = [*training, *([kl] if kl else []), *latents]
     source = environment.loader.get_source  # type: ignore[union-attr]
     return environment.get_template("page.html.j2").render(
-        runs=[{"run": run, "color": color(i), "verdict": _verdict(run)} for i, run in enumerate(runs)],
+        runs=[{"run": run, "color": color(i), "card": _card(run)} for i, run in enumerate(runs)],
         title=", ".join(run.name for run in runs) if len(runs) <= 3 else f"{len(runs)} runs",
         diagnoses=[_diagnosis(run, i) for i, run in enumerate(runs) if run.diagnosis is not None],
         rows=table(runs),
@@ -88,7 +74,8 @@ def render(runs: Sequence[ReportRun]) -> str:
         kl=kl,
         latents=latents,
         galleries=[_gallery(run, run.views.pictures, i) for i, run in enumerate(runs) if run.views.pictures],
-        texts=[_texts(run, run.views.texts, i) for i, run in enumerate(runs) if run.views.texts],
+        sections=_sections(runs),
+        left_out_sections=left_out or {},
         omitted={section: _omitted(runs, section) for section in ("training", "kl", "pictures", "latents")},
         environments=[yaml.safe_dump(dict(run.environment), sort_keys=False, allow_unicode=True) for run in runs],
         figures=Markup(_script_json([_figure(chart) for chart in charts])),
@@ -98,17 +85,30 @@ def render(runs: Sequence[ReportRun]) -> str:
     )
 
 
-def _verdict(run: ReportRun) -> dict[str, Any]:
-    """Return what the card of a run says; its sentence without the label, which the badge shows already."""
-    if run.verdict is None:
-        return {"tone": "unknown", "label": "", "sentence": "", "reasons": ()}
-    sentence = run.verdict.sentence.removeprefix(f"{run.verdict.label}: ")
+def _card(run: ReportRun) -> dict[str, Any]:
+    """Return what the card of a run says: the verdict, which the badge shows, why, and further findings."""
+    if not run.findings:
+        return {"tone": "unknown", "label": "", "sentence": "", "further": ()}
+    verdict, *further = run.findings
     return {
-        "tone": _TONES[run.verdict.label],
-        "label": run.verdict.label,
-        "sentence": sentence[:1].upper() + sentence[1:],
-        "reasons": run.verdict.reasons,
+        "tone": tone(verdict.condition),
+        "label": verdict.condition,
+        "sentence": verdict.evidence[:1].upper() + verdict.evidence[1:],
+        "further": further,
     }
+
+
+def _sections(runs: Sequence[ReportRun]) -> list[dict[str, Any]]:
+    """Return contributed sections in the order in which runs have them, each with the panels of all runs."""
+    sections: dict[str, dict[str, Any]] = {}
+    for index, run in enumerate(runs):
+        for panel in run.views.panels:
+            section = sections.setdefault(panel.section.name, {"section": panel.section, "panels": []})
+            html = Markup(panel.html)
+            section["panels"].append({"name": run.name, "color": color(index), "html": html, "why": panel.why})
+    for entry in sections.values():
+        entry["style"] = Markup(entry["section"].style)
+    return list(sections.values())
 
 
 def _diagnosis(run: ReportRun, index: int) -> dict[str, Any]:
@@ -118,7 +118,7 @@ def _diagnosis(run: ReportRun, index: int) -> dict[str, Any]:
     return {
         "name": run.name,
         "color": color(index),
-        "tone": {"healthy": "good", "partly collapsed": "mixed", "not enough data": "unknown"}.get(condition, "bad"),
+        "tone": tone(condition),
         "verdict": condition,
         "findings": found["findings"],
         "history": (found.get("history") or {}).get("sentence", ""),
@@ -128,7 +128,7 @@ def _diagnosis(run: ReportRun, index: int) -> dict[str, Any]:
         "remedies": [
             {**p, "yaml": yaml.safe_dump(p["fragment"], sort_keys=False, allow_unicode=True)}
             for p in found.get("prescriptions", ())
-            if condition not in ("healthy", "not enough data")
+            if condition not in set(Verdict)
         ],
     }
 
@@ -153,7 +153,8 @@ def _omitted(runs: Sequence[ReportRun], section: Section) -> list[tuple[str, str
 
 def _reason(run: ReportRun, section: Section) -> str:
     views = run.views
-    shown = views.pictures if views.texts is None else views.texts
+    # A run that shows itself in a section made for its data lacks no pictures.
+    shown = views.pictures or views.panels or None
     present = {"kl": views.kl_per_dimension, "pictures": shown, "latents": views.latent_map}[section]
     return "" if present is not None else views.omitted.get(section, "The run has none.")
 
@@ -169,19 +170,6 @@ def _gallery(run: ReportRun, pictures: Pictures, index: int) -> Gallery:
         traversals=_traversals(run, pictures),
         positions=tuple(f"{position:+g}".replace("-", "−").replace("+0", "0") for position in pictures.positions),
         show_means=pictures.show_means,
-    )
-
-
-def _texts(run: ReportRun, texts: Texts, index: int) -> TextPanel:
-    rows = {"input": texts.originals, "decoded": texts.greedy or (), "sample": texts.samples}
-    named = [[(name, text) for text in column] for name, column in rows.items() if column]
-    return TextPanel(
-        name=run.name,
-        color=color(index),
-        reconstructions=tuple(zip(*named, strict=True)),
-        prior=texts.prior,
-        between=texts.between,
-        decoded=texts.greedy is not None,
     )
 
 

@@ -8,11 +8,12 @@ from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
+from uncollapse.findings import Finding
+from uncollapse.plugins import ReportSection
 from uncollapse.protocols import Estimate
-from uncollapse.verdict import Verdict
 from uncollapse_images.pictures import PixelArray
 
-__all__ = ["Curve", "FloatArray", "LatentMap", "Pictures", "ReportRun", "Section", "Texts", "Views"]
+__all__ = ["Curve", "FloatArray", "LatentMap", "Panel", "Pictures", "ReportRun", "Section", "Views"]
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -63,24 +64,18 @@ class Pictures:
 
 
 @dataclass(frozen=True)
-class Texts:
-    """What the model says.
+class Panel:
+    """What one run shows in a contributed section.
 
     Args:
-        originals: ``K`` examples.
-        greedy: The likeliest tokens one after the other for each one's posterior mean, ``K``; None where the decoder
-            can only be sampled from.
-        samples: Draws of ``p(x|z)``, z drawn from ``q(z|x)`` of the examples, ``K``.
-        prior: Draws of ``p(x|z)`` for latents drawn from the prior.
-        between: Texts on the straight line between the posterior means of the first and the last example, both ends
-            among them; decoded as ``greedy`` is, or drawn.
+        section: The section.
+        html: Its author's HTML; empty where it could not be made.
+        why: Why it could not be made.
     """
 
-    originals: tuple[str, ...]
-    greedy: tuple[str, ...] | None
-    samples: tuple[str, ...]
-    prior: tuple[str, ...]
-    between: tuple[str, ...]
+    section: ReportSection
+    html: str
+    why: str = ""
 
 
 @dataclass(frozen=True)
@@ -110,16 +105,16 @@ class Views:
 
     Args:
         pictures: Images drawn by the model.
-        texts: Texts that it says.
         latent_map: Codes on a plane.
         kl_per_dimension: ``[D]``, nats.
+        panels: What it shows in contributed sections.
         omitted: Why a section has nothing to show.
     """
 
     pictures: Pictures | None = None
-    texts: Texts | None = None
     latent_map: LatentMap | None = None
     kl_per_dimension: FloatArray | None = None
+    panels: tuple[Panel, ...] = ()
     omitted: Mapping[Section, str] = field(default_factory=dict)
 
 
@@ -134,7 +129,7 @@ class ReportRun:
         latent_size: Numbers in one latent; None where nobody measured it.
         evaluated_on: The split and the number of examples behind ``numbers``, in words; empty when not evaluated.
         measured_at: The checkpoint and its step that ``numbers`` are of, in words; empty when not evaluated.
-        verdict: In words; None when the run was not evaluated.
+        findings: What was concluded, the gravest first; empty when the run was not measured.
         diagnosis: Content of ``diagnosis.json``; None when the run was not diagnosed.
         numbers: Estimates and scores by name.
         skipped: Why an estimator or probe that was asked for gave no number, by its type.
@@ -150,7 +145,7 @@ class ReportRun:
     latent_size: int | None = None
     evaluated_on: str = ""
     measured_at: str = ""
-    verdict: Verdict | None = None
+    findings: tuple[Finding, ...] = ()
     diagnosis: Mapping[str, Any] | None = None
     numbers: Mapping[str, Estimate] = field(default_factory=dict)
     skipped: Mapping[str, str] = field(default_factory=dict)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Protocol
 
@@ -14,14 +15,14 @@ from torch.nn.utils.rnn import pad_sequence
 from uncollapse.distributions import kl_per_dimension
 from uncollapse.estimators import AT_END, device_of, exact_gaussian, measuring, posterior_mean
 from uncollapse.model import LatentVariableModel
-from uncollapse.protocols import DataSource, DataSpec, ReadsText, Split, mixed
+from uncollapse.plugins import ReportSection
+from uncollapse.protocols import DataSource, DataSpec, Split, mixed
 from uncollapse.randomness import separate_stream
 from uncollapse_images.pictures import is_image, pixels
 
-from .records import FloatArray, LatentMap, Pictures, Section, Views
-from .texts import collect_texts
+from .records import FloatArray, LatentMap, Panel, Pictures, Section, Views
 
-__all__ = ["BuiltLike", "collect_views"]
+__all__ = ["BuiltLike", "collect_panels", "collect_views"]
 
 RECONSTRUCTIONS = 8
 PRIOR_SAMPLES = 16
@@ -52,8 +53,7 @@ def collect_views(built: BuiltLike, split: str, seed: int) -> Views:
     """Ask a trained model for everything that the page shows of it.
 
     At most 1000 examples are encoded, spread evenly over the split, and 45 images are drawn in one call of the
-    decoder, which keeps autoregressive decoders affordable; of texts 24 are drawn and 15 decoded. The global random
-    state is left as it was.
+    decoder, which keeps autoregressive decoders affordable. The global random state is left as it was.
 
     Args:
         built: Data and trained model.
@@ -67,11 +67,9 @@ def collect_views(built: BuiltLike, split: str, seed: int) -> Views:
         x, labels = _examples(getattr(built.data, split), MAPPED)
         x = x.to(device)
         codes, kl = _encode(model, x)
-        spec, pictures, texts = built.data.spec, None, None
+        spec, pictures = built.data.spec, None
         if is_image(spec):
             pictures = _pictures(model, spec, x, codes, kl)
-        elif isinstance(built.data, ReadsText):
-            texts = collect_texts(model, built.data, x)
         else:
             omitted["pictures"] = _why_no_pictures(spec)
         latent_map = _latent_map(codes, labels, _prior_moments(model)[1].mean().item())
@@ -83,7 +81,28 @@ def collect_views(built: BuiltLike, split: str, seed: int) -> Views:
         omitted["kl"] = (
             "The posterior or the prior is not a diagonal Gaussian, so the rate does not split into dimensions."
         )
-    return Views(pictures, texts, latent_map, None if kl is None else _numpy(kl), omitted)
+    return Views(pictures, latent_map, None if kl is None else _numpy(kl), omitted=omitted)
+
+
+def collect_panels(built: BuiltLike, split: str, seed: int, sections: Iterable[ReportSection]) -> tuple[Panel, ...]:
+    """Ask contributed sections what they show of a trained model; one that fails says why, and the others go on.
+
+    The model is in evaluation mode, no gradients are kept, and every section starts from the same random state; the
+    global one is left as it was.
+    """
+    panels = []
+    device = device_of(built.model)
+    for section in sections:
+        with measuring(built.model), separate_stream(None, device):
+            torch.manual_seed(seed)
+            try:
+                html = section.show(built, split, seed)
+            except Exception as error:
+                panels.append(Panel(section, "", f"{type(error).__name__}: {error}"))
+                continue
+        if html is not None:
+            panels.append(Panel(section, html))
+    return tuple(panels)
 
 
 def _examples(split: Split, count: int) -> tuple[Tensor, npt.NDArray[np.int64] | None]:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from uncollapse.plugins import Lazy, SampleFormat, hookimpl
+from uncollapse.plugins import Lazy, ReportSection, SampleFormat, hookimpl
 
-__all__ = ["uncollapse_components", "uncollapse_sample_formats"]
+__all__ = ["uncollapse_components", "uncollapse_sample_formats", "uncollapse_sections"]
 
 uncollapse_api_version = 1
 
@@ -28,3 +28,11 @@ def uncollapse_sample_formats() -> list[SampleFormat]:
     from .lines import LINES
 
     return [LINES]
+
+
+@hookimpl
+def uncollapse_sections() -> tuple[ReportSection, ...]:
+    """Return the sections on what a model of texts says."""
+    from .sections import SECTIONS
+
+    return SECTIONS

@@ -12,9 +12,9 @@ from pydantic import Field, PositiveFloat, PositiveInt
 from torch import Tensor, nn
 from uncollapse.config import BuildContext, ObserverConfig
 from uncollapse.errors import ConfigError
+from uncollapse.findings import yardsticks
 from uncollapse.inference import Inference
 from uncollapse.protocols import Batch, Progress
-from uncollapse.verdict import yardsticks
 
 __all__ = ["CollapseWarning", "CollapseWatch", "Watch", "WatchConfig"]
 

@@ -1,5 +1,6 @@
 """Estimators: measured numbers with units and standard errors."""
 
+from .kl_per_dimension import KLPerDimension, KLPerDimensionConfig
 from .mutual_divergence import (
     MutualPosteriorDivergence,
     MutualPosteriorDivergenceConfig,
@@ -9,6 +10,8 @@ from .mutual_divergence import (
 from .reconstruction_error import ReconstructionError, ReconstructionErrorConfig
 
 __all__ = [
+    "KLPerDimension",
+    "KLPerDimensionConfig",
     "MutualPosteriorDivergence",
     "MutualPosteriorDivergenceConfig",
     "PairStatistics",

@@ -7,14 +7,12 @@ from typing import Literal
 
 import torch
 from torch import Tensor
-
-from ..component import BuildContext
-from ..distributions import DiagonalNormal, kl_per_dimension
-from ..errors import ConfigError
-from ..kinds import EstimatorConfig
-from ..model import LatentVariableModel
-from ..passes import AT_END, as_float64, batches_on_device, exact_gaussian, mean_estimate, measuring
-from ..protocols import Batch, Estimates
+from uncollapse.config import BuildContext, EstimatorConfig
+from uncollapse.distributions import DiagonalNormal, kl_per_dimension
+from uncollapse.errors import ConfigError
+from uncollapse.estimators import AT_END, as_float64, batches_on_device, exact_gaussian, mean_estimate, measuring
+from uncollapse.model import LatentVariableModel
+from uncollapse.protocols import Batch, Estimates
 
 __all__ = ["KLPerDimension", "KLPerDimensionConfig"]
 
