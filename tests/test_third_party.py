@@ -17,7 +17,7 @@ def test_a_stranger_s_plugin_in_a_fresh_environment(
 ) -> None:
     build_wheel(SOURCE)
     # The dependency on the core is resolved from the wheels, as it is from PyPI.
-    provide("kit", "images", "measures")
+    provide("kit", "images", "measures", "diagnosis", "report")
     said = environment.run("pip", "install", "uncollapse-decorrelate[test]", cwd=tmp_path)
     assert f"uncollapse-{version('uncollapse')} uncollapse-decorrelate-1.0.0" in said
 
@@ -41,6 +41,31 @@ def test_a_stranger_s_plugin_in_a_fresh_environment(
     environment.run("uncollapse", "train", SOURCE / "pipeline.yaml", *overrides, "--quiet", cwd=tmp_path)
     rows = (tmp_path / "runs" / "dip-vae" / "metrics.jsonl").read_text()
     assert "decorrelate.covariance/diagonal" in rows
+    check_contributions(environment, tmp_path)
+
+
+def check_contributions(environment: Environment, folder: Path) -> None:
+    """A stranger's command, measurement, condition, remedy and section work as ours do."""
+    run = "runs/dip-vae"
+    assert "correlations" in environment.run("uncollapse", "--help", cwd=folder)
+    pairs = [
+        line.split() for line in environment.run("uncollapse", "correlations", run, "-n", "3", cwd=folder).splitlines()
+    ]
+    assert len(pairs) == 3
+    values = [abs(float(value)) for _, _, value in pairs]
+    assert values == sorted(values, reverse=True)
+
+    quick = ("--decoder-examples", "20", "--refined-examples", "2")
+    record = json.loads(environment.run("uncollapse", "diagnose", run, *quick, "--json", cwd=folder))
+    assert 0 <= record["measurements"]["largest_correlation"]["value"] <= 1
+    said = environment.run("uncollapse", "evaluate", run, cwd=folder)
+    assert "not examined" not in said or "correlated dimensions" in said
+
+    environment.run("uncollapse", "report", run, cwd=folder)
+    page = (folder / run / "report.html").read_text(encoding="utf-8")
+    assert '<section id="correlations">' in page
+    assert "Correlations of posterior means over" in page
+    assert "#correlations table" in page
 
 
 def test_nobody_here_knows_of_it() -> None:
