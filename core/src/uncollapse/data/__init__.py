@@ -4,7 +4,7 @@ from .arrays import ArraysConfig
 from .checks import check_values
 from .digits import DigitsConfig
 from .division import HeldOut, hold_out
-from .files import downloading, reading, require
+from .files import reading
 from .in_memory import Examples, ImageDataConfig, InMemoryDataConfig, Values
 from .noise import stream_seed
 from .splits import InMemorySource, TensorSplit
@@ -20,9 +20,7 @@ __all__ = [
     "TensorSplit",
     "Values",
     "check_values",
-    "downloading",
     "hold_out",
     "reading",
-    "require",
     "stream_seed",
 ]

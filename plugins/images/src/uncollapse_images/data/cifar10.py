@@ -7,8 +7,9 @@ from typing import Any, Literal
 
 import torch
 from pydantic import Field, PositiveInt
-from uncollapse.data import Examples, HeldOut, ImageDataConfig, InMemorySource, Values, downloading, reading, require
+from uncollapse.data import Examples, HeldOut, ImageDataConfig, InMemorySource, Values, reading
 
+from .files import downloading, require
 from .torchvision_compat import load_torchvision
 
 __all__ = ["CIFAR10Config"]

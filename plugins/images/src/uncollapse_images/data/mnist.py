@@ -7,8 +7,9 @@ from typing import Any, ClassVar, Literal
 
 import torch
 from pydantic import Field, PositiveInt
-from uncollapse.data import Examples, HeldOut, ImageDataConfig, InMemorySource, downloading, reading, require
+from uncollapse.data import Examples, HeldOut, ImageDataConfig, InMemorySource, reading
 
+from .files import downloading, require
 from .torchvision_compat import load_torchvision
 
 __all__ = ["FashionMNISTConfig", "MNISTConfig"]

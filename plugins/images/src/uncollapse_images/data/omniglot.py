@@ -11,10 +11,11 @@ from typing import Literal
 import numpy as np
 import torch
 from pydantic import Field, PositiveInt, model_validator
-from uncollapse.data import Examples, ImageDataConfig, InMemorySource, check_values, downloading, reading
+from uncollapse.data import Examples, ImageDataConfig, InMemorySource, check_values, reading
 from uncollapse.errors import DataError
 
 from .decoding import decode
+from .files import downloading
 from .torchvision_compat import load_torchvision
 
 __all__ = ["OmniglotConfig"]
