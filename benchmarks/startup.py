@@ -49,7 +49,8 @@ ROWS = {
     "train": (
         "import os, sys\nfrom torch.optim.optimizer import register_optimizer_step_post_hook\n"
         "register_optimizer_step_post_hook(lambda *_: (arrived(), os._exit(0)))\n"
-        "from uncollapse.cli import main\nsys.exit(main(['train', 'pipeline.yaml', '--quiet']))"
+        "from uncollapse.cli import main\nsys.argv = ['uncollapse', 'train', 'pipeline.yaml', '--quiet']\n"
+        "sys.exit(main())"
     ),
 }
 

@@ -163,6 +163,23 @@ raise SystemExit(main({arguments}))
     assert "diagnose" not in run_with(tmp_path, alone.format(arguments=["--help"])).stdout
 
 
+def test_garbage_is_searched_for_as_usual_after_the_first_time() -> None:
+    script = """
+import gc, sys
+usual = gc.get_threshold()
+from uncollapse.cli import main
+sys.argv = ["uncollapse", "--version"]
+main()
+assert gc.get_threshold()[0] > 100 * usual[0], gc.get_threshold()
+gc.collect()
+assert gc.get_threshold() == usual, gc.get_threshold()
+assert not gc.callbacks
+main(["--version"])
+assert gc.get_threshold() == usual, "only the process's own command line"
+"""
+    subprocess.run([sys.executable, "-c", script], check=True)
+
+
 def test_the_entry_point_is_installed() -> None:
     script = "from uncollapse.cli import main; raise SystemExit(main())"
     done = subprocess.run([sys.executable, "-c", script, "--version"], capture_output=True, text=True, check=True)
