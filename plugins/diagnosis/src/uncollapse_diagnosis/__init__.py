@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from .information import Units
     from .observers.watch import CollapseWarning, CollapseWatch
     from .prescriptions import Prescription, Prescriptions, apply, prescribe
+    from .runs import diagnose_run
     from .settings import Settings
     from .subject import ModelSubject, Subject, batches_of
 
@@ -36,6 +37,7 @@ _HOME = {
     "apply": "prescriptions",
     "batches_of": "subject",
     "diagnose": "diagnosis",
+    "diagnose_run": "runs",
     "prescribe": "prescriptions",
     "read_history": "history",
 }
@@ -56,6 +58,7 @@ __all__ = [
     "apply",
     "batches_of",
     "diagnose",
+    "diagnose_run",
     "prescribe",
     "read_history",
 ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,17 +14,18 @@ from rich.markup import escape
 from rich.padding import Padding
 from rich.syntax import Syntax
 from rich.table import Table
-from uncollapse.cli.runs import checkpoint_of, load_run
+from uncollapse.cli.runs import checkpoint_of
 from uncollapse.errors import ConfigError, did_you_mean
-from uncollapse.files import write_atomically
 from uncollapse.findings import Verdict, tone
 from uncollapse.plugins import registry
-from uncollapse.protocols import Batch, Split, mixed
 from uncollapse.training import Run
 
-from . import Diagnosis, Prescriptions, Settings, Units, apply, prescribe
-from . import diagnose as examine
+from .diagnosis import Diagnosis
+from .information import Units
 from .measurements import OWN, contributed
+from .prescriptions import Prescriptions, apply
+from .runs import diagnose_run
+from .settings import Settings
 
 __all__ = ["diagnose"]
 
@@ -56,26 +57,9 @@ def diagnose(
     """
     codes = _exit_codes(fail_on)
     run = Run(path)
-    built = load_run(run, which, device)
-    name = split or run.config.evaluation.split
-    part: Split = getattr(built.data, name)
-
-    def batches() -> Iterator[Batch]:
-        return mixed(part).batches(settings.batch_size, shuffle=True)
-
-    found = examine(built.model, batches, classes=built.data.spec.classes, history=run.metrics(), settings=settings)
-    raw = run.config.model_dump(mode="json")
-    remedies = prescribe(found.findings[0], raw)
-    record = {
-        "name": run.config.name,
-        "seed": run.config.seed,
-        "split": name,
-        **run.measured_at(which),
-        **found.to_dict(),
-        "prescriptions": [p.to_dict() for p in remedies.ranked],
-        "not_prescribed": dict(remedies.left_out),
-    }
-    write_atomically(output or path / "diagnosis.json", json.dumps(record, indent=2) + "\n")
+    found, remedies, record = diagnose_run(
+        run, split=split, which=which, device=device, settings=settings, output=output
+    )
     console = Console()
     if as_json:
         console.print(json.dumps(record, indent=2), soft_wrap=True, markup=False, highlight=False)
@@ -84,7 +68,7 @@ def diagnose(
             console,
             found,
             remedies,
-            f"{name} split, {found.examples:,} examples; checkpoint: {checkpoint_of(record)}",
+            f"{record['split']} split, {found.examples:,} examples; checkpoint: {checkpoint_of(record)}",
             path,
         )
         console.print(f"Written to {output or path / 'diagnosis.json'}", soft_wrap=True)
@@ -93,7 +77,7 @@ def diagnose(
             raise ConfigError(
                 f"--apply: the diagnosis is {found.verdict}, so there is nothing to treat; no file was written"
             )
-        written = apply(remedies.choose(remedy), raw, pipeline)
+        written = apply(remedies.choose(remedy), run.config.model_dump(mode="json"), pipeline)
         (Console(stderr=True) if as_json else console).print(
             f"Written to {written}; train it with: uncollapse train {written}", soft_wrap=True
         )

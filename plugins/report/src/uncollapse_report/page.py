@@ -90,10 +90,12 @@ def _card(run: ReportRun) -> dict[str, Any]:
     if not run.findings:
         return {"tone": "unknown", "label": "", "sentence": "", "further": ()}
     verdict, *further = run.findings
+    capitalized = verdict.evidence[:1].upper() + verdict.evidence[1:]
     return {
         "tone": tone(verdict.condition),
         "label": verdict.condition,
-        "sentence": verdict.evidence[:1].upper() + verdict.evidence[1:],
+        # A sentence begins with a capital, a code is called z.
+        "sentence": verdict.evidence if verdict.evidence.startswith("z ") else capitalized,
         "further": further,
     }
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 from rich.console import Console
 from rich.table import Table
+from uncollapse.cli.runs import checkpoint_of
 from uncollapse.config import dump_config, merged
 from uncollapse.errors import RunDirectoryError
 from uncollapse.files import write_atomically
@@ -46,7 +47,9 @@ def demo_pipelines(seed: int = 0) -> dict[str, Pipeline]:
 
 
 def run_demo(folder: Path, seeds: int = 1, *, quiet: bool = False, console: Console | None = None) -> Path:
-    """Train what is not trained yet, print the table, write ``summary.json`` and ``report.html``; return the page.
+    """Train and diagnose what is not yet, print the table, write ``summary.json`` and ``report.html``; return the page.
+
+    The page shows the runs of seed 0, which are diagnosed for it.
 
     Args:
         folder: Holds one run directory for each pipeline and seed. Finished runs of the same pipeline are kept,
@@ -68,8 +71,10 @@ def run_demo(folder: Path, seeds: int = 1, *, quiet: bool = False, console: Cons
     rows = [summarize(run) for run in runs]
     write_atomically(folder / "summary.json", json.dumps(rows, indent=2) + "\n")
     first_seed = [run for run in runs if run.config.seed == 0]
+    verdicts = [f"{run.config.name}: {_diagnosed(run)}" for run in first_seed]
     page = build(first_seed, folder / "report.html")
-    console.print(_table(rows))
+    console.print(_table(rows, {checkpoint_of(run.results or {}) for run in runs}))
+    console.print(f"Diagnosed, seed 0: {'; '.join(verdicts)}.", soft_wrap=True, markup=False, highlight=False)
     return page
 
 
@@ -116,9 +121,22 @@ def _trained(directory: Path, pipeline: Pipeline, console: Console, quiet: bool)
     return pipeline.fit(directory, resume=True, quiet=quiet)
 
 
-def _table(rows: Sequence[Mapping[str, Any]]) -> Table:
+def _diagnosed(run: Run) -> str:
+    """Return what a diagnosis says of a run, in a word or two; it is made where there is none yet."""
+    from uncollapse_diagnosis import diagnose_run
+
+    file = run.path / "diagnosis.json"
+    record = json.loads(file.read_text(encoding="utf-8")) if file.exists() else diagnose_run(run)[2]
+    return str(record["verdict"])
+
+
+def _table(rows: Sequence[Mapping[str, Any]], checkpoints: set[str]) -> Table:
     seeds = len({row["seed"] for row in rows})
     title = "seed 0" if seeds == 1 else f"mean ± standard error over {seeds} seeds"
+    if len(checkpoints) == 1:
+        title += f"; checkpoint: {checkpoints.pop()}"
+    else:
+        title += "; the best checkpoint of each"
     # Narrow enough for a terminal of 80 columns, with errors below the numbers.
     table = Table(title=f"Real digits, one PixelCNN: {title}", padding=0, show_lines=seeds > 1)
     head, *body = comparison(rows)
