@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from .building import Built
+from .capabilities import supports
 from .config import EvaluationConfig
 from .distributions import gaussian_base
 from .errors import ConfigError, ShapeError
@@ -132,7 +133,7 @@ def evaluate(built: Built, config: EvaluationConfig, seed: int) -> dict[str, Any
             torch.manual_seed(seed)
             try:
                 measure = estimator.build(built.context)
-                if isinstance(measure, NeedsTrainingData):
+                if supports(measure, NeedsTrainingData):
                     measure.prepare(lambda: _batches(built.data.train, config.batch_size, None, device))
                 _add(estimates, measure(model, batches))
             except (ConfigError, ShapeError) as reason:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
+from .capabilities import supports
 from .distributions import DiagonalNormal, TermwiseDensity, analytic_kl, gaussian_base, kl_per_dimension
 from .errors import ConfigError
 from .records import Progress
@@ -122,7 +123,7 @@ class Inference:
         if isinstance(self.q, DiagonalNormal):
             analytic = mode != "monte_carlo" and isinstance(self.p_z, DiagonalNormal)
             return kl_per_dimension(self.q, self.p_z) if analytic else None  # type: ignore[arg-type]
-        if self.log_q_per_dimension is None or mode == "analytic" or not isinstance(self.p_z, TermwiseDensity):
+        if self.log_q_per_dimension is None or mode == "analytic" or not supports(self.p_z, TermwiseDensity):
             return None
         return (self.log_q_per_dimension - self.p_z.log_prob_per_dimension(self.z)).mean(0)
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
+from .capabilities import supports
 from .distributions import DiagonalNormal, FactorizedDensity, rsample_and_log_prob
 from .errors import ConfigError
 from .inference import Inference
@@ -35,9 +36,9 @@ class LatentVariableModel(nn.Module):
         self.posterior = posterior
         self.prior = prior
         self.decoder = decoder
-        if isinstance(prior, Bindable):
+        if supports(prior, Bindable):
             prior.bind(self.infer)
-        if isinstance(prior, TopBindable):
+        if supports(prior, TopBindable):
             prior.bind_top(self.infer_top)
 
     def infer(self, x: Tensor, progress: Progress | None = None) -> Distribution:
@@ -52,7 +53,7 @@ class LatentVariableModel(nn.Module):
         Raises:
             ConfigError: The posterior has no levels.
         """
-        if not isinstance(self.posterior, Hierarchical):
+        if not supports(self.posterior, Hierarchical):
             raise ConfigError(
                 "model.posterior: the top level's posterior was asked for (a VampPrior over the top level needs it), "
                 f"but {type(self.posterior).__name__} has no levels; use the posterior 'two_level', or another prior"
@@ -80,7 +81,7 @@ class LatentVariableModel(nn.Module):
         known_log_q = log_q_per_dimension = None
         if isinstance(q, DiagonalNormal):
             z = q.rsample((samples,))
-        elif isinstance(q, FactorizedDensity):
+        elif supports(q, FactorizedDensity):
             z, log_q_per_dimension = q.rsample_and_log_prob_per_dimension((samples,))
             known_log_q = log_q_per_dimension.flatten(2).sum(2)
         else:
@@ -107,12 +108,12 @@ class LatentVariableModel(nn.Module):
                 where there are none other than ``x``.
         """
         encoder, posterior, prior, decoder = self.encoder, self.posterior, self.prior, self.decoder
-        if isinstance(encoder, DataInitialized):
+        if supports(encoder, DataInitialized):
             encoder.initialize(x)
-        if isinstance(posterior, DataInitialized):
+        if supports(posterior, DataInitialized):
             posterior.initialize(encoder(x))
-        if isinstance(prior, DataInitialized):
+        if supports(prior, DataInitialized):
             count = getattr(prior, "stored_examples", 0)
             prior.initialize(x if stored is None or not count else stored(count))
-        if isinstance(decoder, DataInitialized):
+        if supports(decoder, DataInitialized):
             decoder.initialize(self.infer(x).sample(), x)

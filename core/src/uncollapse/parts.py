@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol, cast, runtime_checkable
+from typing import Protocol, cast
 
 from torch import Tensor, nn
 from torch.distributions import Distribution
@@ -72,7 +72,6 @@ class Likelihood(Protocol):
     def __call__(self, outputs: Tensor) -> Distribution: ...
 
 
-@runtime_checkable
 class Bindable(Protocol):
     """A prior that needs the inference network (VampPrior) defines ``bind``; wiring the model calls it."""
 
@@ -81,7 +80,6 @@ class Bindable(Protocol):
         ...
 
 
-@runtime_checkable
 class Hierarchical(Protocol):
     """A posterior over several levels of latents defines ``top``; ``model.infer_top`` calls it.
 
@@ -93,7 +91,6 @@ class Hierarchical(Protocol):
         ...
 
 
-@runtime_checkable
 class TopBindable(Protocol):
     """A prior over several levels whose top may need the inference network defines ``bind_top``; wiring the model calls
     it.
@@ -104,7 +101,6 @@ class TopBindable(Protocol):
         ...
 
 
-@runtime_checkable
 class DataInitialized(Protocol):
     """A part that needs data before the first step defines ``initialize``.
 

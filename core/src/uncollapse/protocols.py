@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol
 
 from torch import Tensor, nn
 
@@ -248,7 +248,6 @@ class Reaction:
     stop: bool = False
 
 
-@runtime_checkable
 class Feedback(Protocol):
     """A learning-rate schedule that hears of every validation; its state is part of the checkpoint."""
 
@@ -269,7 +268,6 @@ class Feedback(Protocol):
         ...
 
 
-@runtime_checkable
 class Adversarial(Protocol):
     """A regularizer with an opponent: the trainer steps ``adversary`` with its own optimizer after each model step.
 
@@ -285,7 +283,6 @@ class Adversarial(Protocol):
         ...
 
 
-@runtime_checkable
 class JudgesEpochs(Protocol):
     """A strategy that decides by validation data defines ``epoch_ended``; the trainer calls it after every epoch."""
 
@@ -299,7 +296,6 @@ class JudgesEpochs(Protocol):
         ...
 
 
-@runtime_checkable
 class NeedsTrainingData(Protocol):
     """An estimator or a sampler that reads the training data before it answers (a classifier that learns on them,
     chains that start from them) defines ``prepare``; evaluation and the command line call it first.
@@ -310,7 +306,6 @@ class NeedsTrainingData(Protocol):
         ...
 
 
-@runtime_checkable
 class ReportsProgress(Protocol):
     """What may draw for long, a sampler or a decoder's distribution, has an attribute ``progress``: whoever wants to
     know how far it is sets it, as the command line does.
@@ -320,7 +315,6 @@ class ReportsProgress(Protocol):
     """Called now and then with the share of the draws that is done, up to 1."""
 
 
-@runtime_checkable
 class SeesWeights(Protocol):
     """An observer that wants to know the values of schedules has an attribute ``weights``; the trainer sets it before
     each call.

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Protocol, runtime_checkable
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
+from .capabilities import supports
 from .records import Batch, DataSpec
 
 __all__ = [
@@ -59,7 +60,6 @@ class DataSource(Protocol):
     test: Split
 
 
-@runtime_checkable
 class GroupedSplit(Protocol):
     """A split whose batches hold examples that are alike (texts of one length) defines both of these methods.
 
@@ -76,7 +76,6 @@ class GroupedSplit(Protocol):
         ...
 
 
-@runtime_checkable
 class Stored(Protocol):
     """A split that has its examples as they are before shuffling and before binary draws defines ``stored``."""
 
@@ -85,7 +84,6 @@ class Stored(Protocol):
         ...
 
 
-@runtime_checkable
 class KeepsArtifacts(Protocol):
     """A data source that learned something from its data (a vocabulary) defines ``artifacts``.
 
@@ -97,7 +95,6 @@ class KeepsArtifacts(Protocol):
         ...
 
 
-@runtime_checkable
 class ReadsText(Protocol):
     """A data source whose tokens stand for text defines both of these methods; commands and reports call them."""
 
@@ -119,7 +116,7 @@ def count_batches(split: Split, batch_size: int, *, drop_last: bool = False, pro
 
     A batch with fewer examples than there are processes has no share for each of them and is left out.
     """
-    if isinstance(split, GroupedSplit):
+    if supports(split, GroupedSplit):
         return split.steps(batch_size, drop_last=drop_last, processes=processes)
     full, rest = divmod(len(split), batch_size)
     return full + (not drop_last and rest >= processes)
@@ -127,4 +124,4 @@ def count_batches(split: Split, batch_size: int, *, drop_last: bool = False, pro
 
 def mixed(split: Split) -> Split:
     """Return ``split`` in batches that are random samples of it when they are shuffled."""
-    return split.mixed() if isinstance(split, GroupedSplit) else split
+    return split.mixed() if supports(split, GroupedSplit) else split

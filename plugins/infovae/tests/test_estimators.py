@@ -12,6 +12,7 @@ from numpy.testing import assert_allclose
 from torch import Tensor, nn
 from torch.distributions import Distribution
 from uncollapse import Batch, DiagonalNormal, LatentVariableModel
+from uncollapse.capabilities import supports
 from uncollapse.config import BuildContext
 from uncollapse.distributions import standard_normal
 from uncollapse.errors import ConfigError, ShapeError
@@ -171,7 +172,7 @@ class Generator:
 def mismatch(generated: list[int], real: list[int] | None = None, **options: Any) -> Any:
     labels = classes(real or [50] * CLASSES)[torch.randperm(200)]
     estimator = ClassMismatch(Generator(generated), sum(generated), (16,), 300, **options)
-    assert isinstance(estimator, NeedsTrainingData)
+    assert supports(estimator, NeedsTrainingData)
     estimator.prepare(batches_of(images(labels), labels))
     held_out = classes([25] * CLASSES)
     return estimator(model(1.0), batches_of(images(held_out), held_out))["class_mismatch"]

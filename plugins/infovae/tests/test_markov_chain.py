@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 from uncollapse import Batch, DiagonalNormal, LatentVariableModel
+from uncollapse.capabilities import supports
 from uncollapse.config import BuildContext
 from uncollapse.distributions import standard_normal
 from uncollapse.errors import ConfigError, DataError
@@ -107,7 +108,7 @@ def test_any_number_of_samples(model: LatentVariableModel) -> None:
 
 def test_data_have_to_be_there(model: LatentVariableModel) -> None:
     sampler = MarkovChainSampler(burn_in=1, start="data")
-    assert isinstance(sampler, NeedsTrainingData)
+    assert supports(sampler, NeedsTrainingData)
     with pytest.raises(ConfigError, match=r"start: data needs training examples; call prepare\(batches\) first"):
         sampler(model, 2)
     sampler.prepare(batches)

@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Size, Tensor, nn
 from torch.distributions import Distribution
+from uncollapse.capabilities import supports
 from uncollapse.config import BuildContext, DataConfig, DecoderConfig, EncoderConfig
 from uncollapse.config.pipeline import ModelConfig, PipelineConfig
 from uncollapse.data import InMemorySource
@@ -104,7 +105,7 @@ def model(family: type[Rounded] = Searchable) -> LatentVariableModel:
 
 
 def test_the_source_reads_text() -> None:
-    assert isinstance(Numbers(), ReadsText)
+    assert supports(Numbers(), ReadsText)
 
 
 def test_means_are_those_of_sentences_or_of_their_tokens() -> None:

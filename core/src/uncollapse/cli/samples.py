@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from torch import Tensor
 
+from ..capabilities import supports
 from ..config.explain import explain
 from ..config.installed import Installed
 from ..errors import ConfigError
@@ -67,7 +68,7 @@ def sample(path: Path, count: int, output: Path | None, sampler: str, seed: int,
 
 def _drawn(config: SamplerConfig, built: Built, count: int) -> Tensor:
     draw = config.build(built.context)
-    if isinstance(draw, NeedsTrainingData):
+    if supports(draw, NeedsTrainingData):
         draw.prepare(lambda: mixed(built.data.train).batches(_BATCH, shuffle=True))
     with torch.no_grad(), _watched(draw):
         return draw(built.model, count)
@@ -77,7 +78,7 @@ def _drawn(config: SamplerConfig, built: Built, count: int) -> Tensor:
 def _watched(draw: Sampler) -> Iterator[None]:
     """Show on a terminal how far a sampler is, if it reports that."""
     console = Console(stderr=True)
-    if not isinstance(draw, ReportsProgress) or not console.is_terminal:
+    if not supports(draw, ReportsProgress) or not console.is_terminal:
         yield
         return
     columns = TextColumn("drawing"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn()

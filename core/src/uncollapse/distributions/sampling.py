@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol
 
 from torch import Size, Tensor
 from torch.distributions import Distribution, kl_divergence
@@ -10,7 +10,6 @@ from torch.distributions import Distribution, kl_divergence
 __all__ = ["FactorizedDensity", "TermwiseDensity", "analytic_kl", "rsample_and_log_prob"]
 
 
-@runtime_checkable
 class FactorizedDensity(Protocol):
     """A distribution that gives the log density of its own samples as a sum over latent dimensions."""
 
@@ -19,7 +18,6 @@ class FactorizedDensity(Protocol):
         ...
 
 
-@runtime_checkable
 class TermwiseDensity(Protocol):
     """A distribution that gives the log density of any value as a sum over latent dimensions."""
 

@@ -1,16 +1,5 @@
 """Estimators: measured numbers with units and standard errors."""
 
-from ..passes import (
-    AT_END,
-    as_float64,
-    batches_on_device,
-    device_of,
-    exact_gaussian,
-    mean_estimate,
-    measuring,
-    posterior_mean,
-    standard_error,
-)
 from .active_units import ActiveUnits, ActiveUnitsConfig, active_units
 from .aggregate import PAIRS_AT_ONCE, log_aggregate_posterior
 from .draws import Draws, LogTerms
@@ -20,7 +9,6 @@ from .mutual_information import MutualInformation, MutualInformationConfig, mutu
 from .nll import ImportanceWeightedNLL, ImportanceWeightedNLLConfig, importance_weighted_nll
 
 __all__ = [
-    "AT_END",
     "PAIRS_AT_ONCE",
     "ActiveUnits",
     "ActiveUnitsConfig",
@@ -34,15 +22,7 @@ __all__ = [
     "MutualInformation",
     "MutualInformationConfig",
     "active_units",
-    "as_float64",
-    "batches_on_device",
-    "device_of",
-    "exact_gaussian",
     "importance_weighted_nll",
     "log_aggregate_posterior",
-    "mean_estimate",
-    "measuring",
     "mutual_information_terms",
-    "posterior_mean",
-    "standard_error",
 ]

@@ -10,6 +10,7 @@ import torch
 from pydantic import Field, PositiveInt
 from torch import Tensor
 
+from ..capabilities import supports
 from ..component import BuildContext
 from ..errors import ConfigError
 from ..kinds import SamplerConfig
@@ -39,7 +40,7 @@ def decode(
     done = 0
     for some in torch.split(z, max_batch):
         p_x = model.generate(some)
-        if progress is not None and isinstance(p_x, ReportsProgress):
+        if progress is not None and supports(p_x, ReportsProgress):
             p_x.progress = partial(_within, progress, done / len(z), len(some) / len(z))
         try:
             drawn.append(p_x.mean if means else p_x.sample())

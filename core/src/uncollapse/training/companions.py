@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
+from ..capabilities import supports
 from ..component import BuildContext
 from ..inference import Inference
 from ..kinds import ObserverConfig
@@ -91,7 +92,7 @@ class Companions:
         for name, regularizer in self._adversaries.items():
             terms[f"{name}/adversary_loss"] = self._step_adversary(name, regularizer, cut)
         for name, observer in self._observers.items():
-            if isinstance(observer, SeesWeights):
+            if supports(observer, SeesWeights):
                 observer.weights = weights or {}
             for term, value in observer(cut, batch, progress).items():
                 terms[f"{name}/{term}"] = value.detach()

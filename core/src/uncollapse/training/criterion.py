@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import nn
 
+from ..capabilities import supports
 from ..model import LatentVariableModel
 from ..protocols import Adversarial, Batch, Objective, Outcome, Progress, Regularizer
 
@@ -56,7 +57,7 @@ class Criterion(nn.Module):
 
     def adversaries(self) -> dict[str, Adversarial]:
         """Return the regularizers that have an opponent."""
-        return {name: cast(Adversarial, r) for name, r in self.regularizers.items() if isinstance(r, Adversarial)}
+        return {name: r for name, r in self.regularizers.items() if supports(r, Adversarial)}
 
     def trainable(self) -> list[nn.Parameter]:
         """Return the parameters that the model's optimizer steps: all but those of opponents."""

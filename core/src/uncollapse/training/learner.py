@@ -12,6 +12,7 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 from ..building import Built
+from ..capabilities import supports
 from ..config.pipeline import PipelineConfig
 from ..errors import CheckpointError, ConfigError
 from ..protocols import Batch, Feedback, JudgesEpochs, Outcome, Progress, Reaction, Stored, Strategy, mixed
@@ -51,7 +52,7 @@ class Learner:
             first = next(iter(mixed(built.data.train).batches(count, shuffle=True, device=device)))
             self._bare.train()
             train = built.data.train
-            stored = partial(train.stored, device=device) if isinstance(train, Stored) else None
+            stored = partial(train.stored, device=device) if supports(train, Stored) else None
             built.model.initialize(first.x, stored)
         observers = build_observers(training.observers, built.context, device)
         adversaries = self._bare.adversaries()
@@ -67,7 +68,7 @@ class Learner:
             self._random = RandomBatches(
                 built.data.train, config.data.batch_size, accelerator.process_index, accelerator.num_processes, device
             )
-            if isinstance(self._strategy, JudgesEpochs) and not len(built.data.validation):
+            if supports(self._strategy, JudgesEpochs) and not len(built.data.validation):
                 raise ConfigError(
                     f"training.strategy: {training.strategy.type!r} decides by the validation split, which is empty; "
                     "give the data one (data.validation), or leave the strategy out"
@@ -153,7 +154,7 @@ class Learner:
             batches: Starts a fresh pass over the validation split, the same on every process.
         """
         strategy: object = self._strategy
-        if isinstance(strategy, JudgesEpochs):
+        if supports(strategy, JudgesEpochs):
             # The same noise on every process, and after every epoch.
             with self.evaluating(), separate_stream(self._seed, self._accelerator.device):
                 strategy.epoch_ended(self.model, batches)
@@ -180,7 +181,7 @@ class Learner:
             step: Optimizer steps done.
             best: Opens the best checkpoint, whose weights the schedule may want back.
         """
-        reaction = self._factor.validated(value, step) if isinstance(self._factor, Feedback) else Reaction()
+        reaction = self._factor.validated(value, step) if supports(self._factor, Feedback) else Reaction()
         if reaction.reload_best and not reaction.stop:
             self._load_model(best())
         if reaction.reset_optimizer:
@@ -210,7 +211,7 @@ class Learner:
             torch.distributed.all_gather_object(generators, mine)
         return {
             "optimizer": self.optimizer.state_dict(),
-            "learning_rate": self._factor.state_dict() if isinstance(self._factor, Feedback) else {},
+            "learning_rate": self._factor.state_dict() if supports(self._factor, Feedback) else {},
             "companions": self._companions.state_dict(),
             "criterion": self._bare.side_state(),
             "strategy": self._strategy_state(),
@@ -236,7 +237,7 @@ class Learner:
         self.optimizer.load_state_dict(saved["optimizer"])
         for group, ours in zip(self.optimizer.param_groups, kernels, strict=True):
             group.update(ours)
-        if isinstance(self._factor, Feedback):
+        if supports(self._factor, Feedback):
             self._factor.load_state_dict(saved["learning_rate"])
         self._companions.load_state_dict(saved["companions"])
         if self._strategy is not None:

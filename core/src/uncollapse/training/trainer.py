@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from ..building import Built, steps_per_epoch
+from ..capabilities import supports
 from ..config.pipeline import PipelineConfig, schedules_in
 from ..devices import make_accelerator
 from ..errors import CheckpointError, ConfigError, Interrupted, NonFiniteLossError
@@ -101,7 +102,7 @@ class Trainer:
         rows = 0 if checkpoint is None else self._restore(checkpoint)
         if self.accelerator.is_main_process:
             data = self.built.data
-            artifacts = data.artifacts() if isinstance(data, KeepsArtifacts) else {}
+            artifacts = data.artifacts() if supports(data, KeepsArtifacts) else {}
             self.run.begin(self.config, resume=resume, artifacts=artifacts)
             self._records = Records(self.run.path, rows, self.state.step)
             self._display = ProgressDisplay(self._total_steps, self.state.step, quiet=self.quiet)

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 from uncollapse.distributions import gaussian_base
 from uncollapse.errors import ConfigError
-from uncollapse.estimators import AT_END, device_of
 from uncollapse.findings import Condition, Evidence, Finding
+from uncollapse.passes import AT_END, device_of
 from uncollapse.plugins import Measurement, ReportSection
 from uncollapse.protocols import Estimate
 

@@ -11,6 +11,7 @@ from pydantic import Field, PositiveFloat, PositiveInt
 from torch import Tensor, nn
 from torch.distributions import Distribution
 from uncollapse import Inference, LatentVariableModel
+from uncollapse.capabilities import supports
 from uncollapse.config import BuildContext, EstimatorConfig, Installed, ObjectiveConfig
 from uncollapse.distributions import DiagonalNormal
 from uncollapse.errors import ConfigError
@@ -226,7 +227,7 @@ class Refined:
     def prepare(self, batches: Callable[[], Iterable[Batch]]) -> None:
         """Let estimators that ask for it take in the training data."""
         for estimator in self.estimators:
-            if isinstance(estimator, NeedsTrainingData):
+            if supports(estimator, NeedsTrainingData):
                 estimator.prepare(batches)
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 from uncollapse.errors import ConfigError, ShapeError
-from uncollapse.estimators import device_of
+from uncollapse.passes import device_of
 from uncollapse.protocols import Batch
 
 from .posteriors import read_posterior, read_prior

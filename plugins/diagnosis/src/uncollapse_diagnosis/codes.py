@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.distributions import Distribution
 from uncollapse.distributions import DiagonalNormal, analytic_kl, kl_per_dimension, rsample_and_log_prob
 from uncollapse.errors import DataError
-from uncollapse.estimators import as_float64, exact_gaussian, posterior_mean
+from uncollapse.passes import as_float64, exact_gaussian, posterior_mean
 from uncollapse.protocols import Batch
 
 from .settings import Settings

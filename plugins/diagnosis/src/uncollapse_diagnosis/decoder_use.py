@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 from uncollapse.errors import DataError
-from uncollapse.estimators import as_float64, mean_estimate, standard_error
+from uncollapse.passes import as_float64, mean_estimate, standard_error
 from uncollapse.protocols import Batch, Estimate
 
 from .codes import Codes

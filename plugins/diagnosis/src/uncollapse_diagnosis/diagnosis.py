@@ -8,9 +8,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from uncollapse.estimators import measuring
 from uncollapse.findings import Condition, Evidence, Finding, Thresholds, conclude
 from uncollapse.model import LatentVariableModel
+from uncollapse.passes import measuring
 from uncollapse.plugins import Measurement, registry
 from uncollapse.protocols import Estimate
 from uncollapse.randomness import separate_stream

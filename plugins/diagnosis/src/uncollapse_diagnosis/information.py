@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from uncollapse.estimators import as_float64, mean_estimate, mutual_information_terms
+from uncollapse.estimators import mutual_information_terms
+from uncollapse.passes import as_float64, mean_estimate
 from uncollapse.protocols import Estimate
 
 from .codes import Codes

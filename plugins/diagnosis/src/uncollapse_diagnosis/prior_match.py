@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from uncollapse.estimators import standard_error
+from uncollapse.passes import standard_error
 from uncollapse.protocols import Estimate
 
 from .codes import Codes

@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.distributions import Distribution
 from uncollapse.distributions import DiagonalNormal, kl_per_dimension, rsample_and_log_prob
 from uncollapse.errors import ConfigError
-from uncollapse.estimators import as_float64, exact_gaussian, mean_estimate
+from uncollapse.passes import as_float64, exact_gaussian, mean_estimate
 from uncollapse.protocols import Batch, Estimate
 
 from .codes import Codes

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 from uncollapse.errors import DataError
-from uncollapse.estimators import AT_END, device_of
 from uncollapse.model import LatentVariableModel
+from uncollapse.passes import AT_END, device_of
 from uncollapse.protocols import Batch
 
 from .posteriors import read_posterior

@@ -11,8 +11,8 @@ from torch import Tensor
 from uncollapse.config import BuildContext, EstimatorConfig
 from uncollapse.distributions import gaussian_base
 from uncollapse.errors import ConfigError
-from uncollapse.estimators import as_float64, batches_on_device, mean_estimate, measuring
 from uncollapse.model import LatentVariableModel
+from uncollapse.passes import as_float64, batches_on_device, mean_estimate, measuring
 from uncollapse.protocols import Batch, Estimates, Progress
 
 from .functional import conditional_entropy

@@ -9,6 +9,7 @@ import torch
 from pixel_reference import KINDS, build
 from torch import Tensor, nn
 from torch.nn import functional
+from uncollapse.capabilities import supports
 from uncollapse.likelihoods import BernoulliLikelihood
 from uncollapse.protocols import DataInitialized
 from uncollapse_images.decoders import GatedPixelCNNDecoder
@@ -122,7 +123,7 @@ def test_pre_activations_are_standardized_on_the_data(conditioning: str) -> None
     decoder = GatedPixelCNNDecoder(
         (4,), (1, 8, 8), BernoulliLikelihood((1, 8, 8)), (5, 3, 3), 6, None, conditioning, normalization="weight"
     )
-    assert isinstance(decoder, DataInitialized)
+    assert supports(decoder, DataInitialized)
     z, x = torch.randn(100, 4), torch.rand(100, 1, 8, 8).round()
     decoder.initialize(z, x)
     outputs: dict[str, Tensor] = {}

@@ -11,8 +11,8 @@ from pydantic import Field, PositiveInt
 from torch import Tensor
 from uncollapse.config import BuildContext, EstimatorConfig
 from uncollapse.errors import ShapeError
-from uncollapse.estimators import as_float64, batches_on_device, measuring
 from uncollapse.model import LatentVariableModel
+from uncollapse.passes import as_float64, batches_on_device, measuring
 from uncollapse.protocols import Batch, Estimate, Estimates, Progress
 
 from .functional import PAIRS_AT_ONCE, Statistic, mmd_with_error

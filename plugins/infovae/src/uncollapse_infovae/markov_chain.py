@@ -10,8 +10,8 @@ from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 from torch import Tensor
 from uncollapse.config import BuildContext, SamplerConfig
 from uncollapse.errors import ConfigError, DataError
-from uncollapse.estimators import device_of, measuring
 from uncollapse.model import LatentVariableModel
+from uncollapse.passes import device_of, measuring
 from uncollapse.protocols import Batch, Progress
 from uncollapse.samplers import decode
 

@@ -8,6 +8,7 @@ from typing import Any, cast
 
 import torch
 from torch import nn
+from uncollapse.capabilities import supports
 from uncollapse.config import BuildContext, ComponentConfig
 from uncollapse.inference import Inference
 from uncollapse.model import LatentVariableModel
@@ -68,9 +69,9 @@ class Case:
         context = context or self.context
         setting = replace(self.setting, context=context)
         part: nn.Module = self.build(context).to(dtype)
-        if isinstance(part, Bindable):
+        if supports(part, Bindable):
             part.bind(reference_model(context).to(dtype).infer)
-        if isinstance(part, DataInitialized):
+        if supports(part, DataInitialized):
             with torch.no_grad():
                 part.initialize(*(as_type(t, dtype) for t in self._first_inputs(setting)))
         return perturb(part)

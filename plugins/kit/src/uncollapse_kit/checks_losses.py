@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from uncollapse.capabilities import supports
 from uncollapse.distributions import standard_normal
 from uncollapse.inference import Inference
 from uncollapse.protocols import Adversarial, Batch, Loss, Penalty, Progress
@@ -171,7 +172,7 @@ def regularizer_gradients(case: Case) -> None:
     for gradient in reached:
         expect_finite("gradient of the posterior's moments", gradient)
     if isinstance(regularizer, nn.Module):
-        opponent = list(regularizer.adversary.parameters()) if isinstance(regularizer, Adversarial) else []
+        opponent = list(regularizer.adversary.parameters()) if supports(regularizer, Adversarial) else []
         expect_gradients(regularizer, total, ignored=opponent)
 
 
@@ -254,7 +255,7 @@ def regularizer_bfloat16(case: Case) -> None:
 def regularizer_adversary(case: Case) -> None:
     """An opponent's loss moves the opponent and needs nothing of the model."""
     regularizer = _regularizer(case)
-    if not isinstance(regularizer, Adversarial):
+    if not supports(regularizer, Adversarial):
         raise NotApplicable("it has no adversary")
     model = case.model()
     inference = case.inference(model)

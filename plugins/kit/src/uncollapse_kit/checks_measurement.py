@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from uncollapse.capabilities import supports
 from uncollapse.model import LatentVariableModel
 from uncollapse.protocols import Batch, Estimate, NeedsTrainingData
 
@@ -66,7 +67,7 @@ def _batches(case: Case) -> Callable[[], Iterable[Batch]]:
 def _prepared(case: Case) -> Any:
     """Return a fresh estimator or sampler that has seen the training data, where it asks for them."""
     built = case.build()
-    if isinstance(built, NeedsTrainingData):
+    if supports(built, NeedsTrainingData):
         built.prepare(_batches(case))
     return built
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from uncollapse.capabilities import supports
 from uncollapse.model import LatentVariableModel
 from uncollapse.protocols import Batch, JudgesEpochs, Outcome, Progress
 
@@ -58,7 +59,7 @@ class _Bench:
         return [strategy(self, self.case.batch(seed=first + i), Progress(first + i, 5)) for i in range(calls)]
 
     def judge(self, strategy: Any) -> None:
-        if isinstance(strategy, JudgesEpochs):
+        if supports(strategy, JudgesEpochs):
             self.model.eval()
             with torch.no_grad():
                 strategy.epoch_ended(self.model, self._batches)
@@ -100,7 +101,7 @@ def strategy_learns(case: Case) -> None:
 def strategy_judges_only(case: Case) -> None:
     """``epoch_ended``, where it is defined, leaves the model as it is."""
     bench, strategy = _Bench(case), case.build()
-    if not isinstance(strategy, JudgesEpochs):
+    if not supports(strategy, JudgesEpochs):
         raise NotApplicable("it defines no epoch_ended")
     bench.run(strategy, 2)
     before = snapshot(bench.model)

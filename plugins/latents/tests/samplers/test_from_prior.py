@@ -7,6 +7,7 @@ import torch
 from torch import nn
 from torch.distributions import Distribution
 from uncollapse import DataSpec, DiagonalNormal, LatentVariableModel
+from uncollapse.capabilities import supports
 from uncollapse.config import BuildContext
 from uncollapse.errors import ConfigError
 from uncollapse.protocols import ReportsProgress
@@ -88,7 +89,7 @@ def test_progress_counts_batches_and_what_a_distribution_reports(model, sampler)
     halves = lambda z: InHalves(z[:, None], torch.zeros_like(z)[:, None], 2)  # noqa: E731
     shares = []
     draw = sampler(max_batch=4)
-    assert isinstance(draw, ReportsProgress)
+    assert supports(draw, ReportsProgress)
     draw.progress = shares.append
     draw(model, 10)
     assert shares == pytest.approx([0.4, 0.8, 1.0])

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 from uncollapse.errors import ConfigError
-from uncollapse.estimators import as_float64, standard_error
+from uncollapse.passes import as_float64, standard_error
 from uncollapse.plugins import Measurement
 from uncollapse.protocols import Estimate, Estimates
 

@@ -7,6 +7,7 @@ from typing import Any, Literal, cast
 
 from torch import Tensor, nn
 from torch.distributions import Distribution
+from uncollapse.capabilities import supports
 from uncollapse.config import BuildContext, PriorConfig
 from uncollapse.errors import ConfigError
 from uncollapse.inference import Inference
@@ -101,7 +102,7 @@ def data_density(config: PriorConfig, context: BuildContext) -> nn.Module:
         feature_shape=(),
     )
     module: nn.Module = config.build(exchanged)
-    if data.support in ("binary", "bytes", "tokens") and not isinstance(module, Bindable):
+    if data.support in ("binary", "bytes", "tokens") and not supports(module, Bindable):
         raise ConfigError(
             f"objective.q_x: {config.type!r} is a density over real numbers, but the data are {data.support}, whose "
             "likelihood is a mass; leave q_x out (the decoder's marginal), or use {type: vampprior, from_data: false}"
@@ -113,7 +114,7 @@ def log_density_of(q_x: nn.Module | None, model: LatentVariableModel) -> Distrib
     """Return the density of the data, wired to the model's decoder where it asks for that; None for the marginal."""
     if q_x is None:
         return None
-    if isinstance(q_x, Bindable):
+    if supports(q_x, Bindable):
         q_x.bind(model.generate)
     density: Distribution = cast(Any, q_x)()
     return density

@@ -10,8 +10,8 @@ from pydantic import Field, PositiveInt, model_validator
 from torch import Tensor
 from uncollapse.config import BuildContext, EstimatorConfig
 from uncollapse.errors import ConfigError
-from uncollapse.estimators import as_float64, batches_on_device, mean_estimate, measuring
 from uncollapse.model import LatentVariableModel
+from uncollapse.passes import as_float64, batches_on_device, mean_estimate, measuring
 from uncollapse.protocols import Batch, Estimate, Estimates, Progress
 
 from .functional import ksg

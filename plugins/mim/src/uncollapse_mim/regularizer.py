@@ -7,6 +7,7 @@ from typing import Any, cast
 import torch
 from torch import nn
 from torch.distributions import Distribution
+from uncollapse.capabilities import supports
 from uncollapse.errors import ConfigError
 from uncollapse.inference import Inference
 from uncollapse.protocols import Bindable, Penalty
@@ -34,7 +35,7 @@ class JointEntropy(nn.Module):
 
     def __init__(self, weight: float = 1.0, q_x: nn.Module | None = None) -> None:
         super().__init__()
-        if isinstance(q_x, Bindable):
+        if supports(q_x, Bindable):
             raise ConfigError(
                 "regularizers (mim.joint_entropy): q_x: a mixture of the decoder's own distributions needs the "
                 "decoder, which a regularizer does not see; leave q_x out (the decoder's marginal) or give a density"

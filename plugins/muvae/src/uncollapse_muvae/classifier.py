@@ -13,10 +13,10 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 from uncollapse.config import BuildContext, ObserverConfig
 from uncollapse.errors import ConfigError
-from uncollapse.estimators import batches_on_device, measuring
 from uncollapse.inference import Inference
 from uncollapse.initialization import he_normal
 from uncollapse.model import LatentVariableModel
+from uncollapse.passes import batches_on_device, measuring
 from uncollapse.protocols import Batch, Estimate, Estimates, Progress
 
 __all__ = ["Codes", "OnlineClassifier", "OnlineClassifierConfig"]

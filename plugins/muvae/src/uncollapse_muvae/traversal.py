@@ -9,8 +9,8 @@ import torch
 from pydantic import Field, PositiveFloat, PositiveInt
 from uncollapse.config import BuildContext, SamplerConfig
 from uncollapse.errors import ConfigError
-from uncollapse.estimators import device_of, measuring
 from uncollapse.model import LatentVariableModel
+from uncollapse.passes import device_of, measuring
 from uncollapse.samplers import decode
 
 __all__ = ["TraversalSampler", "TraversalSamplerConfig"]

@@ -13,8 +13,8 @@ from sklearn.decomposition import PCA
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from uncollapse.distributions import kl_per_dimension
-from uncollapse.estimators import AT_END, device_of, exact_gaussian, measuring, posterior_mean
 from uncollapse.model import LatentVariableModel
+from uncollapse.passes import AT_END, device_of, exact_gaussian, measuring, posterior_mean
 from uncollapse.plugins import ReportSection
 from uncollapse.protocols import DataSource, DataSpec, Split, mixed
 from uncollapse.randomness import separate_stream

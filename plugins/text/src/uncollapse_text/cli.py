@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from rich.console import Console
+from uncollapse.capabilities import supports
 from uncollapse.cli.runs import load_run
 from uncollapse.errors import ConfigError
 from uncollapse.files import write_atomically
@@ -95,7 +96,7 @@ def _load(path: Path, which: Any, device: str, output: Path | None, option: str)
     run = Run(path)
     built = load_run(run, which, device)
     data = built.data
-    if not isinstance(data, ReadsText):
+    if not supports(data, ReadsText):
         raise ConfigError(
             f"{option}: the run's data, {run.config.data.type!r}, are no texts; a report shows what the model makes of "
             "them"

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import cast
 
 from torch import Tensor
+from uncollapse.capabilities import supports
 from uncollapse.plugins import SampleFormat
 from uncollapse.protocols import DataSource, ReadsText
 
@@ -26,7 +27,7 @@ def _lines(x: Tensor, data: DataSource) -> list[str]:
 LINES = SampleFormat(
     ".txt",
     "text",
-    lambda data: isinstance(data, ReadsText),
+    lambda data: supports(data, ReadsText),
     lambda x, data: "".join(f"{line}\n" for line in _lines(x, data)).encode(),
     lambda x, data: "\n".join(_lines(x[:_SHOWN], data)),
     rank=1,

@@ -10,7 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
-from uncollapse.estimators import AT_END, device_of
+from uncollapse.capabilities import supports
+from uncollapse.passes import AT_END, device_of
 from uncollapse.plugins import ReportSection
 from uncollapse.protocols import ReadsText, Split, mixed
 
@@ -26,7 +27,7 @@ POINTS = 7
 def reconstructed(built: Any, split: str, seed: int) -> str | None:
     """Return ``SHOWN`` texts of the split, each above what is decoded and what is drawn from its code."""
     data, model = built.data, built.model
-    if not isinstance(data, ReadsText):
+    if not supports(data, ReadsText):
         return None
     originals = _examples(getattr(data, split), SHOWN).to(device_of(model))
     p_x = model.generate(model.infer(originals, AT_END).sample())
@@ -43,7 +44,7 @@ def reconstructed(built: Any, split: str, seed: int) -> str | None:
 def between(built: Any, split: str, seed: int) -> str | None:
     """Return texts on the straight line between the codes of the first and the last text of the split."""
     data, model = built.data, built.model
-    if not isinstance(data, ReadsText):
+    if not supports(data, ReadsText):
         return None
     ends = _examples(getattr(data, split), 2).to(device_of(model))
     searches = hasattr(model.generate(model.p_z().sample((1,))), "decode")
@@ -55,7 +56,7 @@ def between(built: Any, split: str, seed: int) -> str | None:
 def drawn(built: Any, split: str, seed: int) -> str | None:
     """Return ``PRIOR_SAMPLES`` draws of ``p(x|z)`` for latents drawn from the prior."""
     data, model = built.data, built.model
-    if not isinstance(data, ReadsText):
+    if not supports(data, ReadsText):
         return None
     return f"<ul>{_items(data.to_texts(model.generate(model.p_z().sample((PRIOR_SAMPLES,))).sample()))}</ul>"
 

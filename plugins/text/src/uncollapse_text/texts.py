@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 from uncollapse.errors import ConfigError
-from uncollapse.estimators import AT_END, device_of, measuring, posterior_mean
 from uncollapse.model import LatentVariableModel
+from uncollapse.passes import AT_END, device_of, measuring, posterior_mean
 from uncollapse.protocols import ReadsText
 
 __all__ = ["Decoding", "decode", "from_prior", "interpolate", "means", "reconstruct"]

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from uncollapse.capabilities import supports
 
 pytest.importorskip("tokenizers", reason="needs the extra 'text'")
 
@@ -46,8 +47,8 @@ def all_ids(source: TextSource) -> list[list[int]]:
 
 def test_files_are_classes_and_the_test_texts_are_those_of_its_files(folder: Path) -> None:
     source = lines(folder, validation=10).build(0)
-    assert isinstance(source, KeepsArtifacts)
-    assert isinstance(source, ReadsText)
+    assert supports(source, KeepsArtifacts)
+    assert supports(source, ReadsText)
     assert source.label_names == ("train.0", "train.1")
     assert (len(source.train), len(source.validation), len(source.test)) == (90, 10, 3)
     assert texts(source, source.test) == ["the soup was cold .", "the <unk> was great !", "the view was really great !"]

@@ -12,8 +12,8 @@ from torch.distributions import kl_divergence
 from uncollapse.config import BuildContext, EstimatorConfig
 from uncollapse.distributions import analytic_kl, rsample_and_log_prob
 from uncollapse.errors import ConfigError
-from uncollapse.estimators import AT_END, as_float64, batches_on_device, mean_estimate, measuring
 from uncollapse.model import LatentVariableModel
+from uncollapse.passes import AT_END, as_float64, batches_on_device, mean_estimate, measuring
 from uncollapse.protocols import Batch, Estimates
 
 from ..distributions.hierarchy import TwoLevel

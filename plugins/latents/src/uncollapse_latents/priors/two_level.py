@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 from pydantic import Field, PositiveInt
 from torch import Tensor, nn
 from torch.distributions import Distribution
+from uncollapse.capabilities import supports
 from uncollapse.config import BuildContext, Installed, PriorConfig
 from uncollapse.distributions import DiagonalNormal
 from uncollapse.errors import ConfigError
@@ -65,7 +66,7 @@ class TwoLevelPrior(nn.Module):
 
     def bind_top(self, infer_top: Callable[[Tensor], Distribution]) -> None:
         """Hand ``infer_top``, ``x [K, *X] -> q(z2|x)``, to a top that needs the inference network."""
-        if isinstance(self.top, Bindable):
+        if supports(self.top, Bindable):
             self.top.bind(infer_top)
 
     @property
@@ -75,7 +76,7 @@ class TwoLevelPrior(nn.Module):
 
     def initialize(self, x: Tensor) -> None:
         """Let the top set parameters from ``x [B, *X]`` if it wants to."""
-        if isinstance(self.top, DataInitialized):
+        if supports(self.top, DataInitialized):
             self.top.initialize(x)
 
 

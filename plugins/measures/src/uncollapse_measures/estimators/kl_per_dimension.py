@@ -10,8 +10,8 @@ from torch import Tensor
 from uncollapse.config import BuildContext, EstimatorConfig
 from uncollapse.distributions import DiagonalNormal, kl_per_dimension
 from uncollapse.errors import ConfigError
-from uncollapse.estimators import AT_END, as_float64, batches_on_device, exact_gaussian, mean_estimate, measuring
 from uncollapse.model import LatentVariableModel
+from uncollapse.passes import AT_END, as_float64, batches_on_device, exact_gaussian, mean_estimate, measuring
 from uncollapse.protocols import Batch, Estimates
 
 __all__ = ["KLPerDimension", "KLPerDimensionConfig"]

@@ -13,8 +13,9 @@ from torch import Tensor
 from uncollapse.config import BuildContext, EstimatorConfig
 from uncollapse.distributions import gaussian_base
 from uncollapse.errors import ConfigError, ShapeError
-from uncollapse.estimators import AT_END, PAIRS_AT_ONCE, as_float64, batches_on_device, exact_gaussian, measuring
+from uncollapse.estimators import PAIRS_AT_ONCE
 from uncollapse.model import LatentVariableModel
+from uncollapse.passes import AT_END, as_float64, batches_on_device, exact_gaussian, measuring
 from uncollapse.protocols import Batch, Estimate, Estimates
 
 __all__ = ["MutualPosteriorDivergence", "MutualPosteriorDivergenceConfig", "PairStatistics", "pair_statistics"]

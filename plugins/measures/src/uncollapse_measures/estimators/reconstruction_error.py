@@ -10,8 +10,8 @@ from pydantic import Field, PositiveInt
 from torch import Tensor
 from uncollapse.config import BuildContext, EstimatorConfig
 from uncollapse.errors import ConfigError
-from uncollapse.estimators import AT_END, as_float64, batches_on_device, mean_estimate, measuring, posterior_mean
 from uncollapse.model import LatentVariableModel
+from uncollapse.passes import AT_END, as_float64, batches_on_device, mean_estimate, measuring, posterior_mean
 from uncollapse.protocols import Batch, Estimates
 
 __all__ = ["ReconstructionError", "ReconstructionErrorConfig"]

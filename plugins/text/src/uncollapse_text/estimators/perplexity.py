@@ -11,17 +11,9 @@ from torch import Tensor
 from uncollapse.config import BuildContext, EstimatorConfig
 from uncollapse.distributions import analytic_kl
 from uncollapse.errors import ConfigError, ShapeError
-from uncollapse.estimators import (
-    Draws,
-    LogTerms,
-    Memory,
-    as_float64,
-    batches_on_device,
-    importance_weighted_nll,
-    mean_estimate,
-    measuring,
-)
+from uncollapse.estimators import Draws, LogTerms, Memory, importance_weighted_nll
 from uncollapse.model import LatentVariableModel
+from uncollapse.passes import as_float64, batches_on_device, mean_estimate, measuring
 from uncollapse.protocols import Batch, Estimate, Estimates, SpecialTokens
 
 __all__ = ["Perplexity", "PerplexityConfig", "perplexity"]
