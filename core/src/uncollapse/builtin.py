@@ -26,7 +26,7 @@ def uncollapse_components() -> list[Lazy]:
         Lazy("likelihood", "gaussian", "uncollapse.likelihoods.likelihoods:GaussianLikelihoodConfig"),
         Lazy("likelihood", "categorical", "uncollapse.likelihoods.likelihoods:CategoricalLikelihoodConfig"),
         Lazy("objective", "elbo", "uncollapse.objectives.elbo:ELBOConfig"),
-        Lazy("objective", "reconstruction", "uncollapse.objectives.reconstruction:ReconstructionConfig"),
+        Lazy("objective", "reconstruction", "uncollapse.objectives.elbo:ReconstructionConfig"),
         Lazy("schedule", "constant", "uncollapse.schedules.schedules:ConstantScheduleConfig"),
         Lazy("schedule", "linear", "uncollapse.schedules.schedules:LinearScheduleConfig"),
         Lazy("optimizer", "adam", "uncollapse.optimizers:AdamConfig"),

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from functools import partial
-from typing import Any, Literal
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -15,7 +15,7 @@ from torch.distributions import Distribution
 from .building import Built
 from .capabilities import supports
 from .config import EvaluationConfig
-from .distributions import gaussian_base
+from .distributions import DiagonalNormal
 from .errors import ConfigError, ShapeError
 from .model import LatentVariableModel
 from .passes import AT_END, device_of, exact_gaussian, measuring, posterior_mean
@@ -23,8 +23,6 @@ from .protocols import Batch, Estimate, NeedsTrainingData, Split, mixed
 from .randomness import separate_stream
 
 __all__ = ["check_evaluation", "encode", "evaluate"]
-
-Codes = Literal["mean", "base_and_end"]
 
 _MEAN_SAMPLES = 64
 
@@ -35,7 +33,7 @@ def encode(
     batch_size: int = 256,
     samples: int = 0,
     examples: int | None = None,
-    codes: Codes = "mean",
+    codes: str = "mean",
 ) -> tuple[Tensor, Tensor | None]:
     """Return a code for every example of a split.
 
@@ -46,22 +44,22 @@ def encode(
         samples: Posterior samples averaged into a code (MAE's released code uses 50); 0 for the posterior's mean,
             which for a posterior without one in closed form (a flow) is an average of 64 samples.
         examples: Only the first examples; None for all.
-        codes: ``base_and_end``: of a flow ``[N, 2 D]``, its base's mean and where the flow takes it, without samples,
-            as Shen et al., DU-VAE (2021), section 4.2, https://arxiv.org/abs/2110.12381; of a Gaussian its mean.
+        codes: ``mean``, or the name of a method of the posterior's distribution that returns codes ``[B, K]``; of a
+            Gaussian, which has none, its mean.
 
     Returns:
         Codes ``[N, D]`` on the CPU, latents of other shapes flattened, and labels ``[N]``, None where there are none.
 
     Raises:
-        ConfigError: ``base_and_end`` of a posterior that is neither a Gaussian nor a flow over one.
+        ConfigError: The posterior has no such codes.
     """
     found: list[Tensor] = []
     labels: list[Tensor | None] = []
     with measuring(model):
         for batch in _batches(split, batch_size, examples, device_of(model)):
             q = model.infer(batch.x, AT_END)
-            if codes == "base_and_end":
-                code = _base_and_end(q)
+            if codes != "mean":
+                code = _own_codes(q, codes)
             elif samples:
                 code = q.sample(torch.Size((samples,))).mean(0)
             else:
@@ -159,22 +157,12 @@ def evaluate(built: Built, config: EvaluationConfig, seed: int) -> dict[str, Any
     }
 
 
-def _base_and_end(q: Distribution) -> Tensor:
-    base = gaussian_base(q)
-    if base is None:
-        raise ConfigError(
-            f"evaluation.codes: base_and_end is for flows over a diagonal Gaussian, found {type(q).__name__}; use mean"
-        )
-    if exact_gaussian(q) is not None:
-        return base.mean
-    return torch.cat([base.mean.flatten(1), _end(q).flatten(1)], 1)
-
-
-def _end(q: Any) -> Tensor:
-    """Return where the flows of ``q`` take the mean of the Gaussian under them."""
+def _own_codes(q: Distribution, name: str) -> Tensor:
+    own = None if hasattr(Distribution, name) else getattr(q, name, None)
     gaussian = exact_gaussian(q)
-    end: Tensor = q.transform.inv(_end(q.base)) if gaussian is None else gaussian.mean
-    return end
+    if own is None and gaussian is None:
+        raise ConfigError(f"evaluation.codes: the posterior, {type(q).__name__}, has no codes {name!r}; use mean")
+    return own() if own is not None else cast(DiagonalNormal, gaussian).mean
 
 
 def _batches(split: Split, batch_size: int, examples: int | None, device: torch.device) -> Iterator[Batch]:

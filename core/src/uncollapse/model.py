@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from typing import cast
 
 import torch
@@ -25,8 +27,8 @@ class LatentVariableModel(nn.Module):
     Args:
         encoder: ``[B, *X] -> [B, *H]``.
         posterior: ``[B, *H] -> q(z|x)``.
-        prior: ``() -> p(z)``; one that defines ``bind`` is handed :meth:`infer`, one that defines ``bind_top``
-            :meth:`infer_top`.
+        prior: ``() -> p(z)``; one that defines ``bind`` is handed :meth:`infer_other`, one that defines ``bind_top``
+            the same for the top level.
         decoder: ``[..., *D] -> p(x|z)``.
     """
 
@@ -37,13 +39,30 @@ class LatentVariableModel(nn.Module):
         self.prior = prior
         self.decoder = decoder
         if supports(prior, Bindable):
-            prior.bind(self.infer)
+            prior.bind(self.infer_other)
         if supports(prior, TopBindable):
-            prior.bind_top(self.infer_top)
+            prior.bind_top(self._infer_top_other)
+        self._progress = Progress.at_end()
 
     def infer(self, x: Tensor, progress: Progress | None = None) -> Distribution:
         """Return ``q(z|x)``, batch ``[B]``, event ``D``, for ``x [B, *X]``."""
         return cast(Posterior, self.posterior)(cast(Encoder, self.encoder)(x), progress)
+
+    def infer_other(self, x: Tensor) -> Distribution:
+        """Return ``q(z|x)`` for ``x [B, *X]`` that are no data: pseudo-inputs, decoded images.
+
+        Schedules stand where the last pass over data left them; what parts keep of the data stays as it is.
+        """
+        with _kept_buffers(self):
+            return self.infer(x, self._other_progress)
+
+    def _infer_top_other(self, x: Tensor) -> Distribution:
+        with _kept_buffers(self):
+            return self.infer_top(x, self._other_progress)
+
+    @property
+    def _other_progress(self) -> Progress:
+        return replace(self._progress if self.training else Progress.at_end(), of_data=False)
 
     def infer_top(self, x: Tensor, progress: Progress | None = None) -> Distribution:
         """Return ``q(z_top|x)`` of a posterior over several levels, batch ``[B]``, for ``x [B, *X]``.
@@ -76,6 +95,7 @@ class LatentVariableModel(nn.Module):
 
     def forward(self, x: Tensor, samples: int = 1, progress: Progress | None = None) -> Inference:
         """Make one pass over ``x [B, *X]`` with ``samples`` draws of the posterior."""
+        self._progress = progress or Progress()
         h = cast(Encoder, self.encoder)(x)
         q = cast(Posterior, self.posterior)(h, progress)
         known_log_q = log_q_per_dimension = None
@@ -93,7 +113,7 @@ class LatentVariableModel(nn.Module):
             z=z,
             p_z=self.p_z(),
             p_x=self.generate(z),
-            progress=progress or Progress(),
+            progress=self._progress,
             known_log_q=known_log_q,
             log_q_per_dimension=log_q_per_dimension,
         )
@@ -117,3 +137,17 @@ class LatentVariableModel(nn.Module):
             prior.initialize(x if stored is None or not count else stored(count))
         if supports(decoder, DataInitialized):
             decoder.initialize(self.infer(x).sample(), x)
+
+
+@contextmanager
+def _kept_buffers(model: LatentVariableModel) -> Iterator[None]:
+    """Give encoder and posterior copies of their buffers meanwhile: running statistics are those of data."""
+    parts = (model.encoder, model.posterior) if model.training else ()
+    kept = [(m, n, b) for part in parts for m in part.modules() for n, b in m._buffers.items() if b is not None]
+    for module, name, buffer in kept:
+        module._buffers[name] = buffer.clone()
+    try:
+        yield
+    finally:
+        for module, name, buffer in kept:
+            module._buffers[name] = buffer

@@ -61,12 +61,14 @@ class Progress:
         steps_per_epoch: Steps of one pass over the training data.
         total_steps: Steps of the whole run; None where nobody knows.
         final: True where every schedule is to answer its final value: evaluation and model selection.
+        of_data: False where what is encoded are no data, and no part is to learn from it what data are like.
     """
 
     step: int = 0
     steps_per_epoch: int = 1
     total_steps: int | None = None
     final: bool = False
+    of_data: bool = True
 
     @property
     def epoch(self) -> int:

@@ -15,9 +15,8 @@ from uncollapse import LatentVariableModel
 from uncollapse.config import BuildContext
 from uncollapse.distributions import DiagonalNormal, kl_per_dimension
 from uncollapse.errors import ConfigError
-from uncollapse.objectives import ELBO, FreeBits, Reconstruction, free_bits
-from uncollapse.objectives.elbo import ELBOConfig
-from uncollapse.objectives.reconstruction import ReconstructionConfig
+from uncollapse.objectives import ELBO, FreeBits, free_bits
+from uncollapse.objectives.elbo import ELBOConfig, ReconstructionConfig
 from uncollapse.protocols import Batch, DataSpec, Progress
 from uncollapse.schedules import LinearSchedule
 from uncollapse_kit import reference_model
@@ -160,12 +159,13 @@ def test_floor_per_dimension_needs_a_rate_of_every_dimension(variant: Any) -> No
 
 def test_reconstruction_is_the_distortion_alone() -> None:
     model, batch = reference_model(CONTEXT), Batch(torch.randn(6, X))
-    loss = Reconstruction(samples=3)(model, batch, Progress())
+    loss = ELBO(0.0, samples=3)(model, batch, Progress())
     assert loss.inference.z.shape == (3, 6, D)
     assert_close(loss.total, loss.terms["distortion"].mean())
     assert_close(loss.terms["elbo"], -(loss.terms["distortion"] + loss.terms["rate"]))
     assert_close(loss.terms["rate"], loss.inference.rate())
-    assert not loss.terms["rate"].requires_grad
+    assert loss.weights == {"rate_weight": 0}
+    assert isinstance(ReconstructionConfig().build(CONTEXT), ELBO)
 
 
 # -------------------------------------------------------------------------------------------------------------- config

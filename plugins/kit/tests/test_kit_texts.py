@@ -8,7 +8,7 @@ import pytest
 import torch
 from uncollapse.config import BuildContext
 from uncollapse.estimators.elbo import ELBOEstimatorConfig
-from uncollapse.objectives.reconstruction import ReconstructionConfig
+from uncollapse.objectives.elbo import ReconstructionConfig
 from uncollapse.protocols import DataSpec, SpecialTokens
 from uncollapse.samplers.from_prior import AncestralSamplerConfig
 from uncollapse_kit import check_component, reference_model

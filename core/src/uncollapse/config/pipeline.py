@@ -108,11 +108,7 @@ class EvaluationConfig(_Section):
     probes: tuple[Annotated[ProbeConfig, Installed("probe")], ...] = Field(
         (), description="classifiers and clusterings that read the codes"
     )
-    codes: Literal["mean", "base_and_end"] = Field(
-        "mean",
-        description="what probes get of a posterior: its mean, or, of a flow, its base's mean and where the flow takes "
-        "it, side by side (DU-IAF)",
-    )
+    codes: str = Field("mean", description="what probes get of a posterior: its mean, or codes that it names itself")
     code_samples: int = Field(0, ge=0, description="posterior samples averaged into a code for probes; 0: the mean")
 
     @model_validator(mode="after")

@@ -17,7 +17,7 @@ from ..protocols import Batch, Loss, Progress, Schedule
 from ..schedules.schedules import ConstantSchedule, ConstantScheduleConfig
 from .free_bits import FreeBits, FreeBitsVariant, free_bits
 
-__all__ = ["ELBO", "ELBOConfig"]
+__all__ = ["ELBO", "ELBOConfig", "ReconstructionConfig"]
 
 
 class ELBO:
@@ -51,7 +51,9 @@ class ELBO:
         rate, distortion = inference.rate(self.rate), inference.distortion
         weight = self.rate_weight(progress)
         bound = distortion + rate
-        if weight == 1 and not self._has_floor(progress):
+        if weight == 0:
+            total = distortion.mean()
+        elif weight == 1 and not self._has_floor(progress):
             total = bound.mean()
         else:
             total = distortion.mean() + weight * self._floored(inference, rate, progress)
@@ -122,3 +124,16 @@ class ELBOConfig(ObjectiveConfig):
         """Return the objective."""
         floor = None if self.free_bits is None else FreeBits(self.free_bits.nats, self.free_bits.variant)
         return ELBO(self.rate_weight.build(context), floor, self.rate, self.samples)
+
+
+class ReconstructionConfig(ObjectiveConfig):
+    """The distortion alone, whose rate has the weight 0; regularizers add their divergence to it: Zhao et al., InfoVAE
+    (2017), eq. 2, https://arxiv.org/abs/1706.02262v1.
+    """
+
+    type: Literal["reconstruction"] = "reconstruction"
+    samples: int = Field(1, ge=1, description="draws of the posterior per example")
+
+    def build(self, context: BuildContext) -> ELBO:
+        """Return the objective."""
+        return ELBO(0.0, samples=self.samples)

@@ -43,7 +43,7 @@ class BatchNormMeans(BatchNormalized):
         Raises:
             ShapeError: There is one example only, in training.
         """
-        return (self.gamma * self.normalized(mean) + self.beta).view_as(mean), logvar
+        return (self.gamma * self.normalized(mean, progress) + self.beta).view_as(mean), logvar
 
 
 class BatchNormMeansConfig(MomentTransformConfig):

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from uncollapse.errors import ShapeError
 from uncollapse.inference import gather_batch
+from uncollapse.protocols import Progress
 
 __all__ = ["BatchNormalized"]
 
@@ -18,6 +19,8 @@ class BatchNormalized(nn.Module):
 
     A base for moment transforms, which differ in what they do to the scale. In training the statistics are those of the
     global batch, with gradients, in evaluation running ones. Torch's own layer would take those of a process's share.
+    What is encoded beside the data (pseudo-inputs, decoded images) is normalized as the data of the step are, and
+    leaves no trace.
 
     Args:
         latent_shape: Shape ``D`` of one latent.
@@ -37,15 +40,21 @@ class BatchNormalized(nn.Module):
         self.size = math.prod(latent_shape)
         self.register_buffer("running_mean", torch.zeros(self.size))
         self.register_buffer("running_var", torch.ones(self.size))
+        self._of_data: tuple[Tensor, Tensor] | None = None
 
-    def normalized(self, t: Tensor) -> Tensor:
-        """Return ``[B, K]`` for ``[B, *D]`` flattened to ``K`` dimensions; in training, note the batch's statistics.
+    def normalized(self, t: Tensor, progress: Progress | None = None) -> Tensor:
+        """Return ``[B, K]`` for ``[B, *D]`` flattened to ``K`` dimensions; in training, note statistics of data.
 
         Raises:
             ShapeError: There is one example only, in training.
         """
         flat = t.flatten(1)
-        center, variance = self._of_batch(flat) if self.training else (self.running_mean, self.running_var)
+        center, variance = self.running_mean, self.running_var
+        if self.training and (progress is None or progress.of_data):
+            center, variance = self._of_batch(flat)
+            self._of_data = center.detach(), variance.detach()
+        elif self.training and self._of_data is not None:
+            center, variance = self._of_data
         return (flat - center) * (variance + self.eps).rsqrt()
 
     def _of_batch(self, flat: Tensor) -> tuple[Tensor, Tensor]:

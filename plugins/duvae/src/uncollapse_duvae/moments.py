@@ -65,7 +65,7 @@ class BatchNormalizedMeans(BatchNormalized):
         Raises:
             ShapeError: There is one example only, in training.
         """
-        return (self._scale() * self.normalized(mean) + self.bias).view_as(mean), logvar
+        return (self._scale() * self.normalized(mean, progress) + self.bias).view_as(mean), logvar
 
     def extra_repr(self) -> str:
         """Return the options."""
@@ -120,8 +120,8 @@ class VarianceDropout(VarianceFloor):
     """``g (var - alpha) + alpha`` with ``g = 1/p`` or, with probability ``1 - p``, 0: Shen et al., DU-VAE (2021), eq.
     6, https://arxiv.org/abs/2110.12381, on top of the floor.
 
-    Drawn for every example and dimension in training; in evaluation there is the floor alone. Samples and rate see the
-    same variance, whose expectation dropout leaves as it is.
+    Drawn for every example of the data and dimension in training; in evaluation, and for pseudo-inputs and decoded
+    images, there is the floor alone. Samples and rate see the same variance, whose expectation dropout leaves as it is.
 
     Args:
         keep: ``p``, the probability that a variance is kept; the released ``p_drop`` is ``1 - p``.
@@ -135,7 +135,7 @@ class VarianceDropout(VarianceFloor):
 
     def forward(self, mean: Tensor, logvar: Tensor, progress: Progress | None = None) -> tuple[Tensor, Tensor]:
         """Return the mean as it came and the log-variance after floor and dropout, ``[B, *D]``."""
-        if not self.training or not self._started(progress):
+        if not self.training or not self._started(progress) or not (progress is None or progress.of_data):
             return super().forward(mean, logvar, progress)
         kept = torch.bernoulli(torch.full_like(logvar, self.keep))
         return mean, drop_variance(logvar, kept, self.keep, self.floor)

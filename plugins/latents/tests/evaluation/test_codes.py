@@ -51,8 +51,15 @@ def test_base_and_end_of_a_gaussian_is_its_mean(split):
 
 def test_base_and_end_need_a_gaussian(split):
     whole = model(TwoLevelPosterior((8,), 2, 2, 8))
-    with pytest.raises(ConfigError, match="base_and_end is for flows over a diagonal Gaussian, found TwoLevelNormal"):
+    with pytest.raises(ConfigError, match="the posterior, TwoLevelNormal, has no codes 'base_and_end'; use mean"):
         encode(whole, split, codes="base_and_end")
+
+
+@pytest.mark.parametrize("name", ["sample", "entropy", "nothing"])
+def test_what_every_distribution_has_is_no_code(split, name):
+    whole = model(InverseAutoregressivePosterior((8,), 4, hidden=8)).eval()
+    with pytest.raises(ConfigError, match=f"has no codes '{name}'"):
+        encode(whole, split, codes=name)
 
 
 def test_samples_are_not_averaged_into_base_and_end():
@@ -70,6 +77,6 @@ def test_codes_that_a_posterior_does_not_have_are_found_before_training():
     raw = {"name": "tiny", "data": {"type": "digits", "binarize": "dynamic"}, "model": parts}
     built = Pipeline.from_dict(raw).build()
     wanted = EvaluationConfig(codes="base_and_end", probes=["knn"])
-    with pytest.raises(ConfigError, match="base_and_end is for flows"):
+    with pytest.raises(ConfigError, match="has no codes 'base_and_end'"):
         check_evaluation(built, wanted)
     check_evaluation(built, EvaluationConfig(codes="base_and_end"))

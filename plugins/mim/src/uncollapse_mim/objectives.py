@@ -198,7 +198,7 @@ class MIM(AMIM):
         p_x = model.generate(z)
         reparameterized = self.gradient == "auto" and self.decoded == "sample" and p_x.has_rsample
         x = p_x.rsample() if reparameterized else (p_x.mean if self.decoded == "mean" else p_x.sample()).detach()
-        q = model.infer(x, progress)
+        q = model.infer_other(x)
         terms = self._decoded_densities(model, x, z, q, p_x, prior, beta)
         loss = self._of(terms, beta)
         if reparameterized or self.gradient == "detach":

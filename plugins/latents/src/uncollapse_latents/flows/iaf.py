@@ -135,6 +135,15 @@ class InverseAutoregressiveFlow(NormalizingFlow):  # type: ignore[misc]  # zuko 
         """Return the reals."""
         return constraints.real_vector
 
+    def base_and_end(self) -> Tensor:
+        """Return codes ``[*batch, 2 D]``: the base's mean and where the flow takes it, side by side, without samples.
+
+        ``evaluation.codes: base_and_end`` gives them to probes, as Shen et al., DU-VAE (2021), section 4.2,
+        https://arxiv.org/abs/2110.12381.
+        """
+        mean = self.base.mean
+        return torch.cat([mean, self.flow(mean)], -1)
+
     def rsample_and_log_prob(self, shape: Any = Size()) -> tuple[Tensor, Tensor]:
         """Draw ``z [*shape, *batch, D]`` and return it with ``log q(z)``, nats, ``[*shape, *batch]``; no inversion."""
         z, log_q = self.rsample_and_log_prob_per_dimension(shape)

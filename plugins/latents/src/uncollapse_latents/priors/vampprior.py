@@ -27,8 +27,8 @@ class VampPrior(nn.Module):
     Unlike there the density includes ``-D/2 log 2π``, and a sample draws its component: released sampling takes the
     first pseudo-inputs in order.
 
-    The inference network answers for pseudo-inputs as for a batch of their own and without a ``progress``: posteriors
-    that couple examples, or change with the schedule, see them so. It has no analytic rate.
+    Pseudo-posteriors are those that the data have in the same step: schedules stand where the data's do, batch
+    statistics are those of the data, and pseudo-inputs do not move them. It has no analytic rate.
 
     Args:
         event_shape: Shape ``X`` of the data.
