@@ -19,7 +19,7 @@ from .distributions import DiagonalNormal
 from .errors import ConfigError, ShapeError
 from .model import LatentVariableModel
 from .passes import AT_END, device_of, exact_gaussian, measuring, posterior_mean
-from .protocols import Batch, Estimate, NeedsTrainingData, Split, mixed
+from .protocols import Batch, Estimate, NeedsTrainingData, Split, joined, mixed
 from .randomness import separate_stream
 
 __all__ = ["check_evaluation", "encode", "evaluate"]
@@ -165,7 +165,11 @@ def _own_codes(q: Distribution, name: str) -> Tensor:
     return own() if own is not None else cast(DiagonalNormal, gaussian).mean
 
 
-def _batches(split: Split, batch_size: int, examples: int | None, device: torch.device) -> Iterator[Batch]:
+def _batches(*asked: Any) -> Iterator[Batch]:
+    return joined(_cut(*asked), asked[0].spec)
+
+
+def _cut(split: Split, batch_size: int, examples: int | None, device: torch.device) -> Iterator[Batch]:
     left = len(split) if examples is None else examples
     # In random order, the same for the same seed, so that the first examples are a sample of the whole split.
     for batch in mixed(split).batches(batch_size, shuffle=True, device=device):

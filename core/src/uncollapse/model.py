@@ -18,7 +18,7 @@ from .inference import Inference
 from .parts import Bindable, DataInitialized, Decoder, Encoder, Hierarchical, Posterior, Prior, TopBindable
 from .records import Progress
 
-__all__ = ["LatentVariableModel"]
+__all__ = ["LatentVariableModel", "kept_buffers"]
 
 
 class LatentVariableModel(nn.Module):
@@ -53,11 +53,11 @@ class LatentVariableModel(nn.Module):
 
         Schedules stand where the last pass over data left them; what parts keep of the data stays as it is.
         """
-        with _kept_buffers(self):
+        with kept_buffers(self):
             return self.infer(x, self._other_progress)
 
     def _infer_top_other(self, x: Tensor) -> Distribution:
-        with _kept_buffers(self):
+        with kept_buffers(self):
             return self.infer_top(x, self._other_progress)
 
     @property
@@ -140,7 +140,7 @@ class LatentVariableModel(nn.Module):
 
 
 @contextmanager
-def _kept_buffers(model: LatentVariableModel) -> Iterator[None]:
+def kept_buffers(model: LatentVariableModel) -> Iterator[None]:
     """Give encoder and posterior copies of their buffers meanwhile: running statistics are those of data."""
     parts = (model.encoder, model.posterior) if model.training else ()
     kept = [(m, n, b) for part in parts for m in part.modules() for n, b in m._buffers.items() if b is not None]

@@ -38,7 +38,7 @@ from .parts import (
     output_channels,
 )
 from .records import Batch, DataSpec, Estimate, Estimates, Penalty, Progress, Scores, SpecialTokens, Support, finished
-from .sources import DataSource, GroupedSplit, KeepsArtifacts, ReadsText, Split, Stored, count_batches, mixed
+from .sources import DataSource, GroupedSplit, KeepsArtifacts, ReadsText, Split, Stored, count_batches, joined, mixed
 
 __all__ = [
     "Adversarial",
@@ -86,6 +86,7 @@ __all__ = [
     "TopBindable",
     "count_batches",
     "finished",
+    "joined",
     "mixed",
     "output_channels",
 ]

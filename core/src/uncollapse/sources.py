@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Protocol
 
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from .capabilities import supports
 from .records import Batch, DataSpec
@@ -19,6 +20,7 @@ __all__ = [
     "Split",
     "Stored",
     "count_batches",
+    "joined",
     "mixed",
 ]
 
@@ -125,3 +127,21 @@ def count_batches(split: Split, batch_size: int, *, drop_last: bool = False, pro
 def mixed(split: Split) -> Split:
     """Return ``split`` in batches that are random samples of it when they are shuffled."""
     return split.mixed() if supports(split, GroupedSplit) else split
+
+
+def joined(batches: Iterable[Batch], spec: DataSpec) -> Iterator[Batch]:
+    """Yield batches, one of a single example joined to that before it, or after it: pairs have no value for it."""
+    held: Batch | None = None
+    padding = spec.special.padding if spec.special else 0
+    for batch in batches:
+        if held is not None and min(len(held), len(batch)) > 1:
+            yield held
+            held = None
+        if held is not None:
+            # Batches of texts differ in width.
+            labels = None if held.labels is None or batch.labels is None else torch.cat([held.labels, batch.labels])
+            mask = None if held.mask is None or batch.mask is None else pad_sequence([*held.mask, *batch.mask], True)
+            batch = Batch(pad_sequence([*held.x, *batch.x], True, padding), labels, mask)
+        held = batch
+    if held is not None:
+        yield held

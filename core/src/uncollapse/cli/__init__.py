@@ -18,9 +18,6 @@ __all__ = ["main"]
 
 _DEBUG = "--debug"
 
-_IMPORTED = 300_000
-"""Objects that are made, and stay, until the first step of a training: nearly all by imports."""
-
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code.
@@ -68,7 +65,8 @@ def _collect_late() -> None:
             gc.set_threshold(*usual)
 
     gc.callbacks.append(back_to_usual)
-    gc.set_threshold(_IMPORTED)
+    # So many objects are made, and stay, until the first step of a training.
+    gc.set_threshold(300_000)
 
 
 def _explain(error: Exception) -> tuple[str, int]:

@@ -39,7 +39,8 @@ def contribute(app: typer.Typer) -> None:
         if point.name in taken:
             # Said on the command line's own help, where its author looks for it first.
             note = f"{_home(point)} also brings a command {point.name!r}, which is taken; it must take another name."
-            app.info.epilog = "\n\n".join(filter(None, [_text(app.info.epilog), note]))
+            before = app.info.epilog if isinstance(app.info.epilog, str) else None
+            app.info.epilog = "\n\n".join(filter(None, [before, note]))
             continue
         taken.add(point.name)
         try:
@@ -93,7 +94,3 @@ def _home(point: EntryPoint) -> str:
 def _name(command: Any) -> str:
     callback: Callable[..., Any] = command.callback
     return command.name or callback.__name__.replace("_", "-")
-
-
-def _text(value: Any) -> str:
-    return value if isinstance(value, str) else ""

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any
 
 import torch
-from pydantic import BeforeValidator
+from pydantic import BeforeValidator, ByteSize
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
@@ -142,8 +142,8 @@ class Footprint:
         """
         if self.image + self.latent > budget:
             raise ConfigError(
-                f"evaluation.estimators: memory: one latent of this model takes {_readable(self.image + self.latent)}, "
-                f"more than the {_readable(budget)} allowed; raise it"
+                f"evaluation.estimators: memory: one latent of this model takes {_words(self.image + self.latent)}, "
+                f"more than the {_words(budget)} allowed; raise it"
             )
         room = budget
         if device.type == "cpu":
@@ -160,8 +160,5 @@ def _even(count: int, most: int) -> int:
     return -(-count // parts)
 
 
-def _readable(size: int) -> str:
-    for unit in ("TB", "GB", "MB", "KB"):
-        if size >= _UNITS[unit]:
-            return f"{size / _UNITS[unit]:.3g} {unit}"
-    return f"{size} B"
+def _words(size: int) -> str:
+    return ByteSize(size).human_readable(decimal=True)

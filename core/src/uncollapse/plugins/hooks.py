@@ -32,25 +32,15 @@ class Specification:
 
     @hookspec
     def uncollapse_demo(self) -> Mapping[str, Any]:  # type: ignore[empty-body]
-        """Return the fragment of a pipeline that turns the demo's plain VAE into this remedy.
-
-        The fragment is merged over the demo's pipeline as a remedy's is. Its ``name`` names the run in the demo's
-        table. Optional; a plugin without it stays out of the demo.
-        """
+        """Return what is merged over the demo's plain VAE to show this remedy; its ``name`` names the run. Optional."""
 
     @hookspec
     def uncollapse_remedies(self) -> Iterable[Remedy]:  # type: ignore[empty-body]
-        """Return what the plugin is good for: conditions that it treats, fragments of a pipeline, and costs.
-
-        ``uncollapse diagnose`` prescribes them. Optional; see :class:`uncollapse.plugins.Remedy`.
-        """
+        """Return what ``uncollapse diagnose`` may prescribe; see :class:`uncollapse.plugins.Remedy`. Optional."""
 
     @hookspec
     def uncollapse_sample_formats(self) -> Iterable[SampleFormat]:  # type: ignore[empty-body]
-        """Return the formats in which ``uncollapse sample`` may write samples.
-
-        Optional; see :class:`uncollapse.plugins.SampleFormat`.
-        """
+        """Return formats of ``uncollapse sample``; see :class:`uncollapse.plugins.SampleFormat`. Optional."""
 
     @hookspec
     def uncollapse_conditions(self) -> Iterable[Condition]:  # type: ignore[empty-body]

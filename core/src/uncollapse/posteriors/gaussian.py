@@ -70,11 +70,17 @@ class GaussianPosterior(nn.Module):
 
     def forward(self, h: Tensor, progress: Progress | None = None) -> DiagonalNormal:
         """Return ``q(z|x)``, batch ``[B]``, event ``D``, for features ``h [B, *H]``."""
+        return self.constrained(*self.proposed(h), progress)
+
+    def proposed(self, h: Tensor) -> tuple[Tensor, Tensor]:
+        """Return mean and log-variance ``[B, *D]`` as the head has them, without limits and transforms."""
         if len(self.latent_shape) == 1 and h.dim() > 2:
             h = h.flatten(1)
         mean, logvar = self.head(h).chunk(2, dim=1)
-        if mean.dtype in (torch.bfloat16, torch.float16):
-            mean, logvar = mean.float(), logvar.float()
+        return (mean.float(), logvar.float()) if mean.dtype in (torch.bfloat16, torch.float16) else (mean, logvar)
+
+    def constrained(self, mean: Tensor, logvar: Tensor, progress: Progress | None = None) -> DiagonalNormal:
+        """Return the posterior of such moments ``[B, *D]``: inside the limits, and what the transforms make of them."""
         if self.logvar_range is not None:
             logvar = nn.functional.hardtanh(logvar, *self.logvar_range)
         for transform in self.moments:

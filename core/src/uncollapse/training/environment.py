@@ -25,7 +25,8 @@ def describe_environment() -> dict[str, Any]:
         "platform": platform.platform(),
         "processor": platform.processor() or platform.machine(),
         "accelerators": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],
-        "packages": {name: found for name in _PACKAGES.split() if (found := _version(name)) is not None},
+        # Torch says which build it is, its metadata may not.
+        "packages": {n: v for n in _PACKAGES.split() if (v := _version(n))} | {"torch": torch.__version__},
         "plugins": plugin_versions(),
         "git": _git_revision(),
         "started": now(),

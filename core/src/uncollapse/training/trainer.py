@@ -13,7 +13,7 @@ from ..capabilities import supports
 from ..config.pipeline import PipelineConfig, schedules_in
 from ..devices import make_accelerator
 from ..errors import CheckpointError, ConfigError, Interrupted, NonFiniteLossError
-from ..protocols import Batch, KeepsArtifacts, Progress, finished
+from ..protocols import Batch, KeepsArtifacts, Progress, finished, joined
 from ..randomness import separate_stream
 from ..version import __version__
 from .checkpoint import Checkpoint
@@ -235,7 +235,8 @@ class Trainer:
     def _validation(self, *, whole: bool = False) -> Iterator[Batch]:
         """Start a pass over the validation split: this process's share of it, or the whole."""
         rank, processes = (0, 1) if whole else (self.accelerator.process_index, self.processes)
-        return self.built.data.validation.batches(self._batch_size, rank=rank, world_size=processes, device=self.device)
+        split = self.built.data.validation
+        return joined(split.batches(self._batch_size, rank=rank, world_size=processes, device=self.device), split.spec)
 
     def _restore(self, checkpoint: Checkpoint) -> int:
         """Restore everything from a checkpoint and return how many rows of metrics it knew of."""

@@ -8,6 +8,7 @@ import torch
 from pydantic import Field, PositiveFloat
 from torch import Tensor, nn
 from uncollapse.config import BuildContext, MomentTransformConfig
+from uncollapse.distributions import DiagonalNormal, kl_per_dimension, standard_normal
 from uncollapse.protocols import Progress
 
 from .normalized_moments import BatchNormalized
@@ -44,6 +45,13 @@ class BatchNormMeans(BatchNormalized):
             ShapeError: There is one example only, in training.
         """
         return (self.gamma * self.normalized(mean, progress) + self.beta).view_as(mean), logvar
+
+    def broken(self, q: DiagonalNormal) -> str:
+        """Return in what posteriors of a training batch break the promise: their rate; empty where they keep it."""
+        rate = kl_per_dimension(q, standard_normal(tuple(q.event_shape), q.mean.device)).flatten(1).sum(1).mean().item()
+        # eps takes a little of the variance where a network's means hardly differ.
+        least = 0.5 * (self.size * self.gamma**2 * 0.9 + self.beta.square().sum().item())
+        return "" if rate > least else f"the batch's rate is {rate:.4g} nats, at least {least:.4g} are promised"
 
 
 class BatchNormMeansConfig(MomentTransformConfig):

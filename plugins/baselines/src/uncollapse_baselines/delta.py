@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import Field, PositiveFloat
 from torch import Tensor, nn
 from uncollapse.config import BuildContext, MomentTransformConfig
+from uncollapse.distributions import DiagonalNormal, kl_per_dimension, standard_normal
 from uncollapse.protocols import Progress
 
 from .functional import delta_moments
@@ -31,6 +32,13 @@ class DeltaMoments(nn.Module):
     def forward(self, mean: Tensor, logvar: Tensor, progress: Progress | None = None) -> tuple[Tensor, Tensor]:
         """Return the constrained moments ``[B, *D]``."""
         return delta_moments(mean, logvar, self.delta)
+
+    def broken(self, q: DiagonalNormal) -> str:
+        """Return in what a posterior breaks the promise: the rate of a dimension; empty where it keeps it."""
+        least = kl_per_dimension(q, standard_normal(tuple(q.event_shape), q.mean.device)).min().item()
+        return (
+            "" if least > self.delta * (1 - 1e-3) else f"a dimension has {least:.4g} nats, committed are {self.delta:g}"
+        )
 
 
 class DeltaMomentsConfig(MomentTransformConfig):

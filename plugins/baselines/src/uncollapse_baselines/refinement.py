@@ -51,9 +51,11 @@ class Refinement:
             return gradient
         squares = gradient.square()
         if self.scale == "batch":
-            norm = squares.sum().sqrt()
+            total = squares.sum()
         else:
-            norm = squares.flatten(1).sum(1).sqrt().view(-1, *[1] * (gradient.dim() - 1))
+            total = squares.flatten(1).sum(1).view(-1, *[1] * (gradient.dim() - 1))
+        # The root's slope at 0 is infinite, and some gradients are 0: of variances that dropped out, say.
+        norm = total.clamp(min=1e-24).sqrt()
         return gradient * (self.clip / (norm + 1e-6)).clamp(max=1)
 
     def factor(self, moments: Moments) -> float:

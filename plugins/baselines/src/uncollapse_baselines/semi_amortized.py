@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal, cast
 
 import torch
@@ -15,7 +15,9 @@ from uncollapse.capabilities import supports
 from uncollapse.config import BuildContext, EstimatorConfig, Installed, ObjectiveConfig
 from uncollapse.distributions import DiagonalNormal
 from uncollapse.errors import ConfigError
+from uncollapse.model import kept_buffers
 from uncollapse.objectives import ELBO
+from uncollapse.posteriors import GaussianPosterior
 from uncollapse.protocols import (
     Batch,
     Estimate,
@@ -58,26 +60,49 @@ class _WithPosterior:
         return Inference(x=x, h=self._h, q=q, z=z, p_z=p_z, p_x=p_x, progress=progress or Progress())
 
 
-def _losses(
-    objective: Objective, model: LatentVariableModel, batch: Batch, h: Tensor, progress: Progress
-) -> Callable[[DiagonalNormal], Loss]:
-    """Return the objective's loss as a function of the batch's posteriors."""
+@dataclass(frozen=True)
+class _Encoded:
+    """A batch whose posteriors are to be refined.
 
-    def loss(q: DiagonalNormal) -> Loss:
-        return objective(cast(LatentVariableModel, _WithPosterior(model, batch.x, h, q)), batch, progress)
+    Args:
+        h: Features ``[B, *H]``.
+        proposal: Moments where the steps begin: as the head has them, before limits and transforms.
+        constrain: The posterior of such moments, which keeps what limits and transforms promise.
+    """
 
-    return loss
+    h: Tensor
+    proposal: DiagonalNormal
+    constrain: Callable[[DiagonalNormal], DiagonalNormal]
 
+    @classmethod
+    def of(cls, model: LatentVariableModel, x: Tensor, progress: Progress | None) -> _Encoded:
+        h, posterior = model.encoder(x), model.posterior
+        q = posterior(h, progress)
+        if not isinstance(q, DiagonalNormal):
+            raise ConfigError(
+                f"model.posterior: baselines.semi_amortized refines mean and log-variance, which {type(q).__name__} "
+                "does not have; use the posterior 'gaussian'"
+            )
+        if not isinstance(posterior, GaussianPosterior):
+            return cls(h, q, lambda refined: refined)
 
-def _encoded(model: LatentVariableModel, x: Tensor, progress: Progress | None) -> tuple[Tensor, DiagonalNormal]:
-    h = model.encoder(x)
-    q = model.posterior(h, progress)
-    if not isinstance(q, DiagonalNormal):
-        raise ConfigError(
-            f"model.posterior: baselines.semi_amortized refines mean and log-variance, which {type(q).__name__} does "
-            "not have; use the posterior 'gaussian'"
-        )
-    return h, q
+        def constrain(refined: DiagonalNormal) -> DiagonalNormal:
+            # Running statistics are those of the network's proposals, which moved them above.
+            with kept_buffers(model):
+                return posterior.constrained(refined.mean, refined.logvar, progress)
+
+        return cls(h, DiagonalNormal(*posterior.proposed(h), len(q.event_shape)), constrain)
+
+    def losses(
+        self, objective: Objective, model: LatentVariableModel, batch: Batch, progress: Progress
+    ) -> Callable[[DiagonalNormal], Loss]:
+        """Return the objective's loss as a function of the batch's moments."""
+
+        def loss(moments: DiagonalNormal) -> Loss:
+            given = _WithPosterior(model, batch.x, self.h, self.constrain(moments))
+            return objective(cast(LatentVariableModel, given), batch, progress)
+
+        return loss
 
 
 class SemiAmortized(nn.Module):
@@ -85,9 +110,10 @@ class SemiAmortized(nn.Module):
     Semi-Amortized Variational Autoencoders (2018), algorithm 1, https://arxiv.org/abs/1802.02550.
 
     ``loss(m_T)`` with ``m_{t+1} = m_t - lr v_t``, ``v_t = momentum v_{t-1} + grad loss(m_t)`` from the proposal's
-    moments ``m_0``. The steps descend on the objective itself, with the weights of the moment. The gradient goes
-    through them, so that the inference network learns to propose what the steps can improve, and the decoder gets its
-    second-order terms: exactly, by autograd through the unrolled steps, or by finite differences as released.
+    moments ``m_0``. The steps descend on the objective itself, with the weights of the moment. Limits and transforms of
+    the moments are applied after every step, so that a refined posterior keeps what they promise. The gradient goes
+    through the steps, so that the inference network learns to propose what the steps can improve, and the decoder gets
+    its second-order terms: exactly, by autograd through the unrolled steps, or by finite differences as released.
     Validation refines too.
 
     Args:
@@ -117,8 +143,8 @@ class SemiAmortized(nn.Module):
         Raises:
             ConfigError: The posterior is no Gaussian.
         """
-        h, q = _encoded(model, batch.x, progress)
-        loss_of = _losses(self.objective, model, batch, h, progress)
+        encoded = _Encoded.of(model, batch.x, progress)
+        q, loss_of = encoded.proposal, encoded.losses(self.objective, model, batch, progress)
         first: list[Tensor] = []
 
         def total_of(posterior: DiagonalNormal) -> Tensor:
@@ -190,9 +216,9 @@ class _RefinedModel:
         return getattr(self._model, name)
 
     def infer(self, x: Tensor, progress: Progress | None = None) -> Distribution:
-        h, q = _encoded(self._model, x, progress)
-        loss_of = _losses(self._objective, self._model, Batch(x), h, progress or Progress.at_end())
-        return self._refinement(lambda posterior: loss_of(posterior).total, q)
+        encoded = _Encoded.of(self._model, x, progress)
+        loss_of = encoded.losses(self._objective, self._model, Batch(x), progress or Progress.at_end())
+        return encoded.constrain(self._refinement(lambda moments: loss_of(moments).total, encoded.proposal))
 
 
 class Refined:

@@ -41,7 +41,9 @@ def drop_variance(logvar: Tensor, kept: Tensor, keep: float, floor: float = FLOO
         keep: Probability ``p`` of 1. The released code's ``p_drop`` is ``1 - p``.
         floor: ``alpha``.
     """
-    return torch.logaddexp(logvar + torch.log(kept / keep), logvar.new_full((), math.log(floor)))
+    least = logvar.new_full((), math.log(floor))
+    # Not with a logarithm of 0 for what is dropped: the sum's second derivative would be no number there.
+    return torch.where(kept > 0, torch.logaddexp(logvar - math.log(keep), least), least)
 
 
 def rescale(weight: Tensor, gamma: float) -> Tensor:

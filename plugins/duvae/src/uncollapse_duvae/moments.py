@@ -8,6 +8,7 @@ import torch
 from pydantic import Field, PositiveFloat
 from torch import Tensor, nn
 from uncollapse.config import BuildContext, MomentTransformConfig
+from uncollapse.distributions import DiagonalNormal
 from uncollapse.errors import ConfigError
 from uncollapse.protocols import Progress
 from uncollapse_baselines import BatchNormalized
@@ -67,6 +68,13 @@ class BatchNormalizedMeans(BatchNormalized):
         """
         return (self._scale() * self.normalized(mean, progress) + self.bias).view_as(mean), logvar
 
+    def broken(self, q: DiagonalNormal) -> str:
+        """Return in what posteriors of a training batch break the promise: the sum of the variances of their means."""
+        spread, promised = q.mean.flatten(1).var(0, unbiased=False).sum().item(), self.size * self.gamma**2
+        # eps takes a little where a network's means hardly differ.
+        kept = 0.9 * promised < spread < 1.001 * promised
+        return "" if kept else f"the means' variances sum to {spread:.4g}, promised is {promised:.4g}"
+
     def extra_repr(self) -> str:
         """Return the options."""
         return f"gamma={self.gamma}, rescale={self.rescale!r}, momentum={self.momentum}, eps={self.eps}"
@@ -103,6 +111,13 @@ class VarianceFloor(nn.Module):
     def forward(self, mean: Tensor, logvar: Tensor, progress: Progress | None = None) -> tuple[Tensor, Tensor]:
         """Return the mean as it came and the floored log-variance, ``[B, *D]``."""
         return mean, floor_variance(logvar, self.floor) if self._started(progress) else logvar
+
+    def broken(self, q: DiagonalNormal) -> str:
+        """Return in what a posterior breaks the promise once it holds: some variance; empty where it keeps it."""
+        least = q.variance.min().item()
+        return (
+            "" if least >= self.floor * (1 - 1e-5) else f"a variance is {least:.4g}, below the floor {self.floor:.4g}"
+        )
 
     def extra_repr(self) -> str:
         """Return the options."""

@@ -167,7 +167,7 @@ def test_budget_is_kept_and_used(name):
 def test_a_latent_larger_than_the_budget_is_an_error():
     model = model_with(decoder_named("gated"))
     with pytest.raises(
-        ConfigError, match=r"memory: one latent of this model takes \d+(\.\d+)? KB, more than the 1 KB allowed"
+        ConfigError, match=r"memory: one latent of this model takes \d+(\.\d+)?KB, more than the 1.0KB allowed"
     ):
         ImportanceWeightedNLL(5, "1 KB")(model, lambda: [Batch(images(2))])
 

@@ -6,21 +6,23 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import torch
 from pydantic import ValidationError
 from torch import Size
+from uncollapse.capabilities import supports
 from uncollapse.config import ComponentConfig, DataConfig, PipelineConfig
+from uncollapse.distributions import DiagonalNormal
 from uncollapse.errors import UncollapseError
 from uncollapse.evaluation import evaluate
 from uncollapse.pipeline import Built, Pipeline
-from uncollapse.protocols import Batch, DataSource, DataSpec, Split
+from uncollapse.protocols import Batch, DataSource, DataSpec, Progress, Split
 from uncollapse.training import Run, Trainer
 
 from .contexts import examples_of
 
-__all__ = ["Composition", "Parts", "compose"]
+__all__ = ["Composition", "Parts", "Promises", "compose"]
 
 _EXAMPLES, _BATCH = 8, 4
 
@@ -65,8 +67,18 @@ class Composition:
     skipped: tuple[str, ...] = ()
 
 
+class Promises(Protocol):
+    """A moment transform that says whether posteriors keep what it promises defines ``broken``."""
+
+    def broken(self, q: DiagonalNormal) -> str:
+        """Return in what the posteriors of a training batch break the promise; empty where they keep it."""
+        ...
+
+
 def compose(parts: Parts) -> Composition:
     """Validate a pipeline of ``parts``; train it for two steps, measure it, sample from it, save it and load it.
+
+    The posteriors that the objective judges in training must keep what the transforms of their moments promise.
 
     Returns:
         Whether the parts go together; a pipeline that validation refuses is an answer.
@@ -86,6 +98,8 @@ def compose(parts: Parts) -> Composition:
         results = evaluate(built, config.evaluation, config.seed)
         _expect_samples(built)
         _expect_same(built, _loaded(config, run))
+        # Last, since a pass in training may change what was saved.
+        _expect_promises(built)
         return Composition(True, skipped=tuple(results["skipped"].values()))
 
 
@@ -146,6 +160,21 @@ class _ExamplesConfig(DataConfig):
 
     def build(self, seed: int) -> DataSource:
         return _Examples(self.spec)
+
+
+def _expect_promises(built: Built) -> None:
+    """Raise an error where posteriors, as the objective has them in training, break a transform's promise."""
+    promising = [m for m in getattr(built.model.posterior, "moments", ()) if supports(m, Promises)]
+    if not promising:
+        return
+    built.model.train()
+    batch = next(iter(built.data.train.batches(_BATCH)))
+    q = built.objective(built.model, batch, Progress(step=2, total_steps=2)).inference.q
+    assert isinstance(q, DiagonalNormal), type(q).__name__
+    for transform in promising:
+        why = transform.broken(q)
+        if why:
+            raise AssertionError(f"the posterior breaks what {type(transform).__name__} promises: {why}")
 
 
 def _expect_samples(built: Built) -> None:

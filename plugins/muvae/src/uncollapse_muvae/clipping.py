@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
 from pydantic import Field, PositiveFloat
 from torch import Tensor, nn
 from uncollapse.config import BuildContext, MomentTransformConfig
+from uncollapse.distributions import DiagonalNormal
 from uncollapse.errors import ConfigError
 from uncollapse.protocols import Progress
 
@@ -41,6 +43,12 @@ class LatentClipping(nn.Module):
     def forward(self, mean: Tensor, logvar: Tensor, progress: Progress | None = None) -> tuple[Tensor, Tensor]:
         """Return the clipped mean and the log-variance as it came, both ``[B, *D]``."""
         return clipped(mean, self.c), logvar
+
+    def broken(self, q: DiagonalNormal) -> str:
+        """Return in what a posterior breaks the promise: the length of a mean; empty where it keeps it."""
+        longest = q.mean.flatten(1).norm(dim=1).max().item()
+        limit = self.c * math.sqrt(q.mean[0].numel())
+        return "" if longest <= limit * (1 + 1e-5) else f"a mean is {longest:.4g} long, allowed are {limit:.4g}"
 
     def extra_repr(self) -> str:
         """Return the limit's factor."""
