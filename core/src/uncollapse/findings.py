@@ -220,7 +220,7 @@ def conclude(evidence: Evidence, conditions: Iterable[Condition]) -> tuple[Findi
     if open_:
         left = "; ".join(f"{', '.join(aspects)} ({how})" for how, aspects in open_.items())
         return (Finding(Verdict.NOT_COLLAPSED, f"{_code_words(evidence)}; not examined: {left}"),)
-    return (Finding(Verdict.HEALTHY, f"{_code_words(evidence)}; nothing is wrong with it"),)
+    return (Finding(Verdict.HEALTHY, f"{_code_words(evidence)}; examined for every condition, and none found"),)
 
 
 def tone(condition: str) -> str:
