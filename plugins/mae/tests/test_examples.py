@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 import torch
 from uncollapse import Pipeline
+from uncollapse.config import BuildContext
 from uncollapse.config.load import load_config
 from uncollapse.errors import ConfigError, ShapeError
+from uncollapse.protocols import DataSpec
 from uncollapse_mae import MutualDivergenceConfig
 
 EXAMPLES = Path(__file__).resolve().parents[3] / "examples"
@@ -68,6 +70,14 @@ def test_is_valid(path: Path) -> None:
 def test_names_differ() -> None:
     names = [load_config(path).name for path in PIPELINES]
     assert len(set(names)) == len(names)
+
+
+@pytest.mark.parametrize("name", ["mnist", "omniglot", "resnet-vae", "vlae", "vlae-free-bits"])
+def test_the_prior_of_whole_binary_pipelines_is_the_released_one(name: str) -> None:
+    """The released binary_image.json: four blocks, 356,352 parameters for 32 latents."""
+    config = load_config(EXAMPLES / "mae" / f"{name}.yaml")
+    prior = config.model.prior.build(BuildContext(DataSpec((1, 28, 28), "binary"), latent_shape=(32,)))
+    assert sum(p.numel() for p in prior.parameters()) == 356_352
 
 
 def test_small_pipelines_differ_in_the_penalty_only() -> None:

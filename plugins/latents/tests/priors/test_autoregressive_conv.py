@@ -21,6 +21,7 @@ from uncollapse.plugins import registry
 from uncollapse.posteriors import GaussianPosterior
 from uncollapse.protocols import Batch, DataInitialized, DataSpec, Progress
 from uncollapse_latents.flows import AutoregressiveConvAffine, NormalizingFlow
+from uncollapse_latents.flows.masked_conv import MaskedConvNet
 from uncollapse_latents.priors import AutoregressiveConvPrior
 
 
@@ -229,3 +230,13 @@ def test_latents_that_are_no_maps_are_refused():
 def test_wrong_fields_are_refused(fields):
     with pytest.raises(ValidationError):
         config(**fields)
+
+
+def test_hidden_layers_are_rectified_as_released():
+    """MADE2d of MAE's release has ReLU: with everything below zero, nothing but the skip is left."""
+    net = MaskedConvNet(2, 6, hidden_layers=2).double()
+    for layer in (net.first, *net.hidden):
+        layer.bias.data.fill_(-1e6)
+    x = torch.randn(3, 2, 4, 4, dtype=torch.float64)
+    with torch.no_grad():
+        torch.testing.assert_close(net(x), net.skip(x) + net.last.bias.view(1, -1, 1, 1))

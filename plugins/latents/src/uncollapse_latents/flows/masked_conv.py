@@ -21,7 +21,7 @@ class MaskedConvNet(nn.Module):
     """A network whose outputs at a position depend on all channels of the positions before it in raster order.
 
     Ma et al., MAE (2019), appendix B.2, https://arxiv.org/abs/1901.01498, as released: a masked convolution of type A,
-    residual ones of type B, ``h <- elu(conv(h) + h)``, one of type B to the outputs, and one of type A from the
+    residual ones of type B, ``h <- relu(conv(h) + h)``, one of type B to the outputs, and one of type A from the
     inputs straight to the outputs, all weight-normalized. Masks: van den Oord et al., Pixel Recurrent Neural Networks
     (2016), section 3.4, https://arxiv.org/abs/1601.06759; they hide some earlier positions above and to the right.
 
@@ -45,9 +45,9 @@ class MaskedConvNet(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return ``[N, channels, H, W]`` for ``x [N, channels, H, W]``."""
-        h = functional.elu(self.first(x))
+        h = functional.relu(self.first(x))
         for layer in self.hidden:
-            h = functional.elu(layer(h) + h)
+            h = functional.relu(layer(h) + h)
         out: Tensor = self.last(h) + self.skip(x)
         return out
 
@@ -82,10 +82,10 @@ class _Incremental:
 
     def output(self, row: int, column: int) -> Tensor:
         """Return the network's output ``[N, C]`` at the next position."""
-        h = functional.elu(self.first.output(row, column))
+        h = functional.relu(self.first.output(row, column))
         for layer in self.hidden:
             layer.put(row, column, h)
-            h = functional.elu(layer.output(row, column) + h)
+            h = functional.relu(layer.output(row, column) + h)
         self.last.put(row, column, h)
         return self.last.output(row, column) + self.skip.output(row, column)
 
