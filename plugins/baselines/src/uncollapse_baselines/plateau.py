@@ -23,7 +23,7 @@ class PlateauSchedule:
         patience: Validations without improvement before a decay.
         factor: Of one decay.
         max_decays: The run ends at this decay; None for never.
-        min_factor: The run ends at a decay that leaves the factor below this.
+        min_factor: The run ends at a validation at which the factor lies below this, through decays or steps.
         decay_per_step: Factor of every optimizer step, besides.
         from_step: Decays happen from here on.
         reset_optimizer: Fresh moments after a decay.
@@ -59,10 +59,10 @@ class PlateauSchedule:
         """Count a validation; decay when patience has run out."""
         if self.best is None or loss < self.best:
             self.best, self.stale = loss, 0
-            return Reaction()
+            return Reaction(stop=self(step) < self.min_factor)
         self.stale += 1
         if self.stale < self.patience or step < self.from_step:
-            return Reaction()
+            return Reaction(stop=self(step) < self.min_factor)
         self.decays += 1
         self.stale = 0
         if self.forget_best:
@@ -83,7 +83,8 @@ class PlateauConfig(LearningRateConfig):
     """Decay when validation stagnates: the released code of MAE (Ma et al., 2019, https://arxiv.org/abs/1901.01498) and
     of lagging inference networks (He et al., 2019, https://arxiv.org/abs/1901.05534), which DU-VAE follows.
 
-    ``factor ** decays * decay_per_step ** steps``. MAE: patience 20, factor 0.5, max_decays 3, decay_per_step 0.999998.
+    ``factor ** decays * decay_per_step ** steps``. MAE: patience 21 (it decays once 20 are exceeded), factor 0.5,
+    max_decays 3, min_factor 0.05, decay_per_step 0.999998.
     Lagging, DU-VAE: patience 2 or 5, max_decays 5, from_epoch 15, reload_best, forget_best.
     """
 
@@ -91,7 +92,7 @@ class PlateauConfig(LearningRateConfig):
     patience: int = Field(20, ge=1, description="validations without improvement before a decay")
     factor: float = Field(0.5, gt=0, lt=1, description="multiplies the rate at a decay")
     max_decays: int | None = Field(3, ge=1, description="the run ends at this decay; null for never")
-    min_factor: float = Field(0.0, ge=0, lt=1, description="the run ends at a decay that leaves the factor below this")
+    min_factor: float = Field(0.0, ge=0, lt=1, description="the run ends where the factor falls below this")
     decay_per_step: float = Field(1.0, gt=0, le=1, description="factor of every optimizer step, besides")
     from_epoch: float = Field(0.0, ge=0, description="decays happen from this epoch on")
     reset_optimizer: bool = Field(True, description="fresh moments after a decay")
