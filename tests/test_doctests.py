@@ -177,9 +177,10 @@ def test_every_block_states_a_language_that_is_tried() -> None:
 # ------------------------------------------------------------------------------------------------------------ commands
 
 PROGRAMS = ("uncollapse", "make", "pip", "python", "pytest", "torchrun", "accelerate", "mkdir", "tar", "git")
+# In one write, since programs that run at once append to the same file; a call ends in a word that is a line's end.
 STUB = """#!/bin/sh
-for word in "$(basename "$0")" "$@"; do printf '%s\\0' "$word"; done >> "$CALLS"
-printf '\\n' >> "$CALLS"
+printf '%s\\0' "$(basename "$0")" "$@" '
+' >> "$CALLS"
 """
 
 
@@ -200,7 +201,7 @@ def calls_in(block: Block, folder: Path) -> list[list[str]]:
     done = subprocess.run([bash, "--norc", "-c", script], cwd=folder, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, f"{block}: {done.stderr}"
     assert "not found" not in done.stderr, f"{block}: {done.stderr}"
-    return [line.split("\0")[:-1] for line in calls.read_text().split("\n") if line]
+    return [call.split("\0")[:-1] for call in calls.read_text().split("\n\0") if call]
 
 
 def check_call(words: list[str]) -> None:
