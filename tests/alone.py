@@ -41,7 +41,7 @@ def main() -> int:
                  "--durations=0", "--durations-min=1000", PROJECTS[name] / "tests"],
                 cwd=ROOT, env=variables, capture_output=True, text=True, check=False,
             )  # fmt: skip
-            last = done.stdout.strip().splitlines()[-1]
+            last = (done.stdout.strip() or done.stderr.strip() or "nothing was said").splitlines()[-1]
             print(f"{distribution}: {last} [{time.monotonic() - start:.0f} s]", flush=True)
             if done.returncode:
                 failed.append(name)

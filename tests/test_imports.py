@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import re
+import tomllib
 from functools import cache
 from pathlib import Path
 
@@ -167,3 +169,15 @@ def test_the_core_names_no_plugin() -> None:
                 if named or quoted:
                     found.append(f"{path.relative_to(CORE)}:{number}: {line.strip()}")
     assert found == []
+
+
+def test_entry_points_lead_into_their_own_distribution() -> None:
+    """One that leads elsewhere breaks whoever reads it where that is not installed, all of pytest for example."""
+    wrong = []
+    for project in [ROOT / "core", *sorted(p.parent for p in ROOT.glob("plugins/*/pyproject.toml"))]:
+        listed = tomllib.loads((project / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+        groups = {"scripts": listed.get("scripts", {}), **listed.get("entry-points", {})}
+        own = {package.name for package in (project / "src").iterdir() if package.is_dir()}
+        for group, points in groups.items():
+            wrong += [f"{project.name}: {group}: {v}" for v in points.values() if re.split(r"[.:]", v)[0] not in own]
+    assert wrong == []
