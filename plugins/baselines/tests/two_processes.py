@@ -36,6 +36,9 @@ def work(rank: int, world: int, folder: Path) -> None:
     total = loss.detach().clone()
     if world > 1:
         torch.distributed.all_reduce(total)
+        # Neither goes while the other still talks to it, and what talks goes first.
+        torch.distributed.barrier()
+        del wrapped
         torch.distributed.destroy_process_group()
     if rank == 0:
         found = {"loss": total / world, "beta": network.norm.beta.grad, **dict(network.norm.named_buffers())}
