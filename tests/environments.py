@@ -92,6 +92,12 @@ class Environment:
         """Run a program of the environment, which must succeed, and return what it printed."""
         return run(self.folder / "bin" / str(command[0]), *command[1:], env=self.variables, **kwargs)
 
+    def status(self, *command: str | Path, **kwargs) -> int:
+        """Run a program of the environment and return its exit code."""
+        program = str(self.folder / "bin" / str(command[0]))
+        words = [program, *map(str, command[1:])]
+        return subprocess.run(words, env=self.variables, capture_output=True, check=False, **kwargs).returncode
+
 
 def new_environment(folder: Path, wheels: Path) -> Environment:
     """Return a fresh environment. It has the libraries that run these tests, pip included, and nothing of the checkout.

@@ -75,6 +75,17 @@ def linear_gaussian() -> Callable[..., LatentVariableModel]:
 
 
 @pytest.fixture
+def linear_gaussian_case(
+    oracle: Callable[[str], Any], linear_gaussian: Callable[..., LatentVariableModel]
+) -> tuple[LatentVariableModel, Tensor, Any]:
+    """Return a linear Gaussian model, data, and reference numbers for its posterior, which is not the exact one."""
+    reference = oracle("iw_linear_gaussian")
+    inputs, expected = reference["inputs"]["general_diag_q"], reference["expected"]["general_diag_q"]
+    w, b, x = (torch.as_tensor(inputs[k]) for k in ("W", "b", "x"))
+    return linear_gaussian(w, b, float(inputs["sigma"]), torch.as_tensor(inputs["q_logvar"][0])), x, expected
+
+
+@pytest.fixture
 def batches_of() -> Callable[..., Callable[[], Iterator[Batch]]]:
     """Cut ``x [N, *X]`` into batches; the last may be short."""
 

@@ -59,7 +59,14 @@ def check_contributions(environment: Environment, folder: Path) -> None:
     record = json.loads(environment.run("uncollapse", "diagnose", run, *quick, "--json", cwd=folder))
     assert 0 <= record["measurements"]["largest_correlation"]["value"] <= 1
     said = environment.run("uncollapse", "evaluate", run, cwd=folder)
-    assert "not examined" not in said or "correlated dimensions" in said
+    # An evaluation cannot look for it, so wherever something is left open, the stranger's condition is.
+    assert ("correlated dimensions" in said) == ("not examined" in said)
+    found = {f["condition"] for f in record["findings"]}
+    value, error = (record["measurements"]["largest_correlation"][k] for k in ("value", "standard_error"))
+    code = environment.status("uncollapse", "diagnose", run, *quick, "--fail-on", "correlated-dimensions", cwd=folder)
+    assert ("correlated dimensions" in found) == (code == 40)
+    if not found & {"collapsed", "not enough data"}:
+        assert ("correlated dimensions" in found) == (value - 2 * error > 0.5**0.5)
 
     environment.run("uncollapse", "report", run, cwd=folder)
     page = (folder / run / "report.html").read_text(encoding="utf-8")

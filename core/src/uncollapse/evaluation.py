@@ -16,7 +16,7 @@ from .building import Built
 from .capabilities import supports
 from .config import EvaluationConfig
 from .distributions import DiagonalNormal
-from .errors import ConfigError, ShapeError
+from .errors import ConfigError, ShapeError, did_you_mean
 from .model import LatentVariableModel
 from .passes import AT_END, device_of, exact_gaussian, measuring, posterior_mean
 from .protocols import Batch, Estimate, NeedsTrainingData, Split, joined, mixed
@@ -44,8 +44,8 @@ def encode(
         samples: Posterior samples averaged into a code (MAE's released code uses 50); 0 for the posterior's mean,
             which for a posterior without one in closed form (a flow) is an average of 64 samples.
         examples: Only the first examples; None for all.
-        codes: ``mean``, or the name of a method of the posterior's distribution that returns codes ``[B, K]``; of a
-            Gaussian, which has none, its mean.
+        codes: ``mean``, or what the posterior's distribution lists in ``codes``: a method that returns ``[B, K]``; of a
+            Gaussian, which lists none, its mean.
 
     Returns:
         Codes ``[N, D]`` on the CPU, latents of other shapes flattened, and labels ``[N]``, None where there are none.
@@ -158,11 +158,11 @@ def evaluate(built: Built, config: EvaluationConfig, seed: int) -> dict[str, Any
 
 
 def _own_codes(q: Distribution, name: str) -> Tensor:
-    own = None if hasattr(Distribution, name) else getattr(q, name, None)
-    gaussian = exact_gaussian(q)
-    if own is None and gaussian is None:
-        raise ConfigError(f"evaluation.codes: the posterior, {type(q).__name__}, has no codes {name!r}; use mean")
-    return own() if own is not None else cast(DiagonalNormal, gaussian).mean
+    known, gaussian = getattr(q, "codes", ()), exact_gaussian(q)
+    if name not in known and gaussian is None:
+        allowed = f"{did_you_mean(name, known)}; allowed: {', '.join(['mean', *known])}"
+        raise ConfigError(f"evaluation.codes: the posterior, {type(q).__name__}, has no codes {name!r}{allowed}")
+    return getattr(q, name)() if name in known else cast(DiagonalNormal, gaussian).mean
 
 
 def _batches(*asked: Any) -> Iterator[Batch]:

@@ -9,16 +9,8 @@ from uncollapse.errors import ConfigError
 from uncollapse.estimators import ELBOEstimator
 
 
-@pytest.fixture
-def case(oracle, linear_gaussian):
-    reference = oracle("iw_linear_gaussian")
-    inputs, expected = reference["inputs"]["general_diag_q"], reference["expected"]["general_diag_q"]
-    w, b, x = (torch.as_tensor(inputs[k]) for k in ("W", "b", "x"))
-    return linear_gaussian(w, b, float(inputs["sigma"]), torch.as_tensor(inputs["q_logvar"][0])), x, expected
-
-
-def test_bound_matches_the_closed_form(case, batches_of):
-    model, x, expected = case
+def test_bound_matches_the_closed_form(linear_gaussian_case, batches_of):
+    model, x, expected = linear_gaussian_case
     found = ELBOEstimator(samples=4000)(model, batches_of(x, 3))
     kl = float(expected["kl_q_prior"].mean())
     elbo = float(expected["exact_elbo"].mean())
@@ -30,16 +22,16 @@ def test_bound_matches_the_closed_form(case, batches_of):
     assert {e.count for e in found.values()} == {len(x)}
 
 
-def test_monte_carlo_rate_agrees_and_says_so(case, batches_of):
-    model, x, expected = case
+def test_monte_carlo_rate_agrees_and_says_so(linear_gaussian_case, batches_of):
+    model, x, expected = linear_gaussian_case
     rate = ELBOEstimator(samples=4000, rate="monte_carlo")(model, batches_of(x, 3))["rate"]
     assert rate.value == pytest.approx(float(expected["kl_q_prior"].mean()), abs=0.05)
     assert rate.value != pytest.approx(float(expected["kl_q_prior"].mean()), rel=1e-8)
     assert rate.note.startswith("Monte Carlo")
 
 
-def test_samples_are_drawn_some_at_a_time(case, batches_of):
-    model, x, _ = case
+def test_samples_are_drawn_some_at_a_time(linear_gaussian_case, batches_of):
+    model, x, _ = linear_gaussian_case
     ELBOEstimator(samples=10, memory="2 KB")(model, batches_of(x, 4))
     calls = model.decoder.calls[2:]  # The first two measure what a latent takes.
     assert sum(calls) == 10 * len(x)

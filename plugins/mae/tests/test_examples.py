@@ -13,6 +13,7 @@ from uncollapse.config import BuildContext
 from uncollapse.config.load import load_config
 from uncollapse.errors import ConfigError, ShapeError
 from uncollapse.protocols import DataSpec
+from uncollapse_baselines import PlateauSchedule
 from uncollapse_mae import MutualDivergenceConfig
 
 EXAMPLES = Path(__file__).resolve().parents[3] / "examples"
@@ -78,6 +79,32 @@ def test_the_prior_of_whole_binary_pipelines_is_the_released_one(name: str) -> N
     config = load_config(EXAMPLES / "mae" / f"{name}.yaml")
     prior = config.model.prior.build(BuildContext(DataSpec((1, 28, 28), "binary"), latent_shape=(32,)))
     assert sum(p.numel() for p in prior.parameters()) == 356_352
+
+
+def plateau(name: str) -> PlateauSchedule:
+    """Return a pipeline's schedule."""
+    learning_rate = load_config(EXAMPLES / "mae" / f"{name}.yaml").training.learning_rate
+    schedule = learning_rate.build(BuildContext(DataSpec((1, 28, 28), "binary"), steps_per_epoch=10))
+    assert isinstance(schedule, PlateauSchedule)
+    return schedule
+
+
+@pytest.mark.parametrize("name", ["mnist", "omniglot", "resnet-vae", "vlae", "vlae-free-bits"])
+def test_a_flat_run_decays_where_the_release_decays(name: str) -> None:
+    """At epochs 22, 43 and 64, the third of which ends it."""
+    schedule, decays, ends = plateau(name), [], []
+    for epoch in range(1, 65):
+        before = schedule.decays
+        ends += [epoch] if schedule.validated(1.0, epoch).stop else []
+        decays += [epoch] if schedule.decays > before else []
+    assert decays == [22, 43, 64]
+    assert ends == [64]
+
+
+def test_colour_ends_where_its_rate_has_fallen_enough() -> None:
+    """750 steps an epoch of 0.999995 each: below a twentieth at epoch 799, though every epoch is better."""
+    schedule = plateau("cifar10")
+    assert next(e for e in range(1, 1001) if schedule.validated(-float(e), 750 * e).stop) == 799
 
 
 def test_small_pipelines_differ_in_the_penalty_only() -> None:

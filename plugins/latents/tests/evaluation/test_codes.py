@@ -51,14 +51,14 @@ def test_base_and_end_of_a_gaussian_is_its_mean(split):
 
 def test_base_and_end_need_a_gaussian(split):
     whole = model(TwoLevelPosterior((8,), 2, 2, 8))
-    with pytest.raises(ConfigError, match="the posterior, TwoLevelNormal, has no codes 'base_and_end'; use mean"):
+    with pytest.raises(ConfigError, match="the posterior, TwoLevelNormal, has no codes 'base_and_end'; allowed: mean"):
         encode(whole, split, codes="base_and_end")
 
 
-@pytest.mark.parametrize("name", ["sample", "entropy", "nothing"])
-def test_what_every_distribution_has_is_no_code(split, name):
+@pytest.mark.parametrize("name", ["sample", "base", "flow", "base_end"])
+def test_what_a_posterior_does_not_list_is_no_code(split, name):
     whole = model(InverseAutoregressivePosterior((8,), 4, hidden=8)).eval()
-    with pytest.raises(ConfigError, match=f"has no codes '{name}'"):
+    with pytest.raises(ConfigError, match=f"has no codes '{name}'.*; allowed: mean, base_and_end"):
         encode(whole, split, codes=name)
 
 

@@ -10,14 +10,6 @@ from uncollapse.errors import ConfigError
 from uncollapse_measures.estimators import KLPerDimension
 
 
-@pytest.fixture
-def case(oracle, linear_gaussian):
-    reference = oracle("iw_linear_gaussian")
-    inputs, expected = reference["inputs"]["general_diag_q"], reference["expected"]["general_diag_q"]
-    w, b, x = (torch.as_tensor(inputs[k]) for k in ("W", "b", "x"))
-    return linear_gaussian(w, b, float(inputs["sigma"]), torch.as_tensor(inputs["q_logvar"][0])), x, expected
-
-
 def test_a_posterior_without_a_closed_form_is_an_error(with_posterior):
     flow = torch.distributions.TransformedDistribution
     tanh = [torch.distributions.transforms.TanhTransform()]
@@ -31,8 +23,8 @@ def test_a_posterior_without_a_closed_form_is_an_error(with_posterior):
         KLPerDimension()(model, lambda: iter([Batch(torch.arange(3.0)[:, None])]))
 
 
-def test_kl_per_dimension_sums_to_the_rate(case, batches_of):
-    model, x, expected = case
+def test_kl_per_dimension_sums_to_the_rate(linear_gaussian_case, batches_of):
+    model, x, expected = linear_gaussian_case
     found = KLPerDimension()(model, batches_of(x, 2))["kl_per_dimension"]
     with torch.no_grad():
         truth = kl_per_dimension(model.infer(x), model.p_z()).mean(0)

@@ -122,6 +122,8 @@ class InverseAutoregressiveFlow(NormalizingFlow):  # type: ignore[misc]  # zuko 
         base: Gaussian of ``eps``, batch ``[*batch]``, event ``(D,)``.
     """
 
+    codes = ("base_and_end",)
+
     def __init__(self, flow: InverseAutoregressiveTransform, base: DiagonalNormal) -> None:
         super().__init__(flow.inv, base)
         self.flow = flow
