@@ -10,8 +10,11 @@ from uncollapse import Pipeline
 from uncollapse.plugins import registry
 
 
-@pytest.mark.parametrize("regularizer", sorted(registry().names("regularizer")))
-def test_a_run_with_101_validation_examples_in_batches_of_50(regularizer: str, tmp_path: Path) -> None:
+REGULARIZERS = [{"type": name} for name in sorted(registry().names("regularizer"))]
+
+
+@pytest.mark.parametrize("regularizer", [*REGULARIZERS, {"type": "infovae.mmd", "statistic": "u"}], ids=str)
+def test_a_run_with_101_validation_examples_in_batches_of_50(regularizer: dict[str, Any], tmp_path: Path) -> None:
     raw: dict[str, Any] = {
         "name": "tiny",
         "data": {"type": "digits", "binarize": "threshold", "batch_size": 50, "validation": 101, "limit": 100},
@@ -20,7 +23,7 @@ def test_a_run_with_101_validation_examples_in_batches_of_50(regularizer: str, t
             "posterior": {"type": "gaussian", "latent_dim": 4},
             "decoder": {"type": "mlp", "hidden": [8]},
         },
-        "regularizers": [{"type": regularizer}],
+        "regularizers": [regularizer],
         "training": {"epochs": 2, "device": "cpu"},
         "evaluation": {"estimators": ["elbo"], "batch_size": 50, "examples": 51},
     }
