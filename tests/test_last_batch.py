@@ -9,7 +9,6 @@ import pytest
 from uncollapse import Pipeline
 from uncollapse.plugins import registry
 
-
 REGULARIZERS = [{"type": name} for name in sorted(registry().names("regularizer"))]
 
 
